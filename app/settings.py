@@ -1,0 +1,54 @@
+"""Every setting, and the only reader of the environment. Each is `HEADRACE_<NAME>`; `headrace doctor` lists them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+PACKAGED_NODE_TYPES = "headrace_nodes"
+
+
+class Settings(BaseSettings):
+    """Settings shared by the API, the workers and the command line. Durations are in seconds."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="ignore")
+
+    redis_url: SecretStr = SecretStr("redis://127.0.0.1:6379/0")
+    """The Redis or Valkey server: redis://, rediss:// or unix://, with user and password."""
+    prefix: str = "headrace"
+    """Separates installations that share one server; part of every key."""
+    redis_timeout: float = 5.0
+    """Socket timeout of every call to Redis; a stopped server answers 503 after it."""
+    api_url: str = "http://127.0.0.1:8765"
+    """Where nodes reach the API."""
+    host: str = "127.0.0.1"
+    port: int = 8765
+    allowed_hosts: str = ""
+    """Further Host headers that the API answers to, comma separated; loopback and `host` always."""
+    data_uri: str = "file:.headrace/data"
+    """Root of what nodes write: file:PATH (s3 comes with the cluster)."""
+    data_roots: str = ""
+    """Further directories that file: URIs of documents may read, comma separated; data_uri's always."""
+    url_allow: str = ""
+    """host or host:port, comma separated: private addresses that nodes may call."""
+    log_dir: Path = Path(".headrace/logs")
+    """Where the process executor keeps the logs of nodes, one file per launch."""
+    node_types: str = ""
+    """Directories of node type manifests (*.json) with process commands, os.pathsep separated; the stock ones always."""
+    worker_capacity: int = Field(default=4, ge=1)
+    """How many node processes one worker runs at a time."""
+    global_slots: int = Field(default=10_000, ge=1)
+    """Slots of the pool `global`."""
+    trigger_backlog: int = Field(default=1_000_000, ge=1)
+    """Depth of the trigger stream past which triggers get 503."""
+    lease: float = 10.0
+    """Claim time of a stream entry; renewed at a quarter of it."""
+    max_deliveries: int = 5
+    """Deliveries after which an entry is a dead letter."""
+    drain: float = 10.0
+    """Grace of SIGTERM: what is being committed is finished."""
+    log_level: str = "info"
+    log_format: str = "console"
+    """console or json."""

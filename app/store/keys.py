@@ -1,0 +1,134 @@
+"""Every key of Redis, built here and nowhere else. Lua never builds a key: Python passes each.
+
+All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may touch them together on a cluster.
+`tests/store/test_keys.py` pins each literal: a change here is a migration.
+
+| key | type | written by | TTL | holds |
+|---|---|---|---|---|
+| triggers | stream | accept | - | accepted triggers not yet started; entry {v, t, d}: version, receipt, the trigger as JSON |
+| dead | stream | worker | - | dead letters: {kind, id, reason, d} |
+| active | stream | every script that adds a signal | - | runs with signals in their inbox; entry {r} |
+| ready | zset | commit | - | task -> ms when it became ready; waits for admission |
+| timers | zset | commit, start, checkpoint | - | "run\\|ref" -> ms when it must be looked at again |
+| launches | zset | admit | - | task -> lease (ms) of the worker that submits it |
+| stops | zset | commit | - | task -> ms since when its process or Job must be stopped |
+| pool:NAME | hash | admit, commit | - | task -> ms since when it holds a slot (slots are facts) |
+| pools | hash | API | - | name -> slots |
+| r:RUN | hash | start_run, commit | retention | the run: see app/store/runs.py |
+| r:RUN:i | list | every script that adds a signal | - | inbox: signals as JSON |
+| r:RUN:e | stream | every script that makes a transition | retention | transitions {d: JSON} |
+| r:RUN:j | hash | commit | retention | node name -> "succeeded,failed,skipped" of its upstream nodes so far |
+| r:RUN:n:REF | hash | commit, start, checkpoint | retention | the node run: the checkpoint hash |
+| r:RUN:f:REF | hash | records | retention | position of a failed record -> its error as JSON |
+| t:RECEIPT | hash | accept, start_run | 30 d | the receipt |
+| d:SCOPE:KEY | string | accept | 24 h | "receipt run body-hash" of the first use of an idempotency key |
+| runs, w:NAME:runs | zset | start_run | retention | run -> ms created |
+| w:NAME | hash | workflows | - | {version, etag, created, archived, ...} |
+| w:NAME:v:N | string | workflows | - | the canonical document of a version, node types pinned |
+| w:NAME:v | hash | workflows | - | version -> {etag, created, by} as JSON |
+| w:NAME:draft, w:NAME:layout | string | workflows | - | what the editor saves |
+| workflows | zset (lex) | workflows | - | names |
+| w:NAME:hooks | hash | hooks | - | hook id -> its record as JSON |
+| h:DIGEST | string | hooks | - | sha256 of a hook's token -> "workflow id" |
+| nt:NAME | hash | node types | - | version -> the node type as JSON |
+| node-types | hash | node types | - | name -> newest version |
+| keys | hash | API keys | - | key id -> {hash, scopes, prefix, created} as JSON |
+| secret | string | first start | - | 32 random bytes that sign node tokens |
+| worker:ID | string | worker | 10 s | the worker's health and host as JSON |
+| procs:HOST | hash | process executor | - | task -> pid, start time, worker as JSON |
+| resumed | string | worker | - | ms of the last pause of Redis seen: heartbeats start again there |
+| audit | stream | API | - | what was done by which key |
+"""
+
+from __future__ import annotations
+
+GROUP = "workers"
+"""The consumer group of every stream that workers share."""
+
+
+class Keys:
+    """The keys of one cell. `prefix` separates installations (and tests) that share a server."""
+
+    def __init__(self, prefix: str = "headrace", cell: int = 0) -> None:
+        self.tag = f"{{{prefix}:{cell}}}"
+        tag = self.tag
+        self.triggers = f"{tag}:triggers"
+        self.dead = f"{tag}:dead"
+        self.active = f"{tag}:active"
+        self.ready = f"{tag}:ready"
+        self.timers = f"{tag}:timers"
+        self.launches = f"{tag}:launches"
+        self.stops = f"{tag}:stops"
+        self.pools = f"{tag}:pools"
+        self.runs = f"{tag}:runs"
+        self.workflows = f"{tag}:workflows"
+        self.node_types = f"{tag}:node-types"
+        self.api_keys = f"{tag}:keys"
+        self.secret = f"{tag}:secret"
+        self.resumed = f"{tag}:resumed"
+        self.audit = f"{tag}:audit"
+        self.arq_queue = f"{tag}:arq"
+
+    def pool(self, name: str) -> str:
+        return f"{self.tag}:pool:{name}"
+
+    def run(self, run: str) -> str:
+        return f"{self.tag}:r:{run}"
+
+    def inbox(self, run: str) -> str:
+        return f"{self.tag}:r:{run}:i"
+
+    def events(self, run: str) -> str:
+        return f"{self.tag}:r:{run}:e"
+
+    def joins(self, run: str) -> str:
+        return f"{self.tag}:r:{run}:j"
+
+    def node(self, run: str, ref: str) -> str:
+        return f"{self.tag}:r:{run}:n:{ref}"
+
+    def records(self, run: str, ref: str) -> str:
+        return f"{self.tag}:r:{run}:f:{ref}"
+
+    def receipt(self, receipt: str) -> str:
+        return f"{self.tag}:t:{receipt}"
+
+    def dedupe(self, scope: str, key: str) -> str:
+        return f"{self.tag}:d:{scope}:{key}"
+
+    def workflow(self, name: str) -> str:
+        return f"{self.tag}:w:{name}"
+
+    def workflow_versions(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:v"
+
+    def workflow_version(self, name: str, version: int) -> str:
+        return f"{self.tag}:w:{name}:v:{version}"
+
+    def workflow_draft(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:draft"
+
+    def workflow_layout(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:layout"
+
+    def workflow_runs(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:runs"
+
+    def workflow_hooks(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:hooks"
+
+    def hook(self, digest: str) -> str:
+        return f"{self.tag}:h:{digest}"
+
+    def node_type(self, name: str) -> str:
+        return f"{self.tag}:nt:{name}"
+
+    def worker(self, worker: str) -> str:
+        return f"{self.tag}:worker:{worker}"
+
+    @property
+    def worker_pattern(self) -> str:
+        return f"{self.tag}:worker:*".replace("[", "\\[")
+
+    def procs(self, host: str) -> str:
+        return f"{self.tag}:procs:{host}"
