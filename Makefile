@@ -1,0 +1,45 @@
+# make run    the whole system on this machine        make test   the test suite        make check   lint and types
+# Every target sets up .venv first; that takes no time when nothing changed.
+
+VENV := .venv/bin
+INPUTS := requirements.lock pyproject.toml sdk/pyproject.toml nodes/pyproject.toml scripts/setup scripts/uv.lock
+CODE := app workers sdk nodes loadtests tests
+
+.DEFAULT_GOAL := help
+.PHONY: help setup run test check fmt bench lock clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+
+setup: .venv/.stamp  ## make .venv from requirements.lock
+
+.venv/.stamp: $(INPUTS)
+	@scripts/setup
+
+run: setup  ## headrace dev in the foreground, until Ctrl-C (ARGS="--port 0 ...")
+	@exec $(VENV)/headrace dev $(ARGS)
+
+test: setup  ## the whole test suite (ARGS="-k name")
+	$(VENV)/python -m pytest -n auto -q $(ARGS)
+
+check: setup  ## format, lint, types, and the direction of imports
+	$(VENV)/ruff format --check $(CODE)
+	$(VENV)/ruff check $(CODE)
+	$(VENV)/basedpyright
+	$(VENV)/lint-imports
+
+fmt: setup  ## format the code and mend what lint can mend
+	$(VENV)/ruff format $(CODE)
+	$(VENV)/ruff check --fix $(CODE)
+
+bench: setup  ## measure, print a table and write bench.json
+	$(VENV)/python -m loadtests.bench $(ARGS)
+
+lock: setup  ## resolve requirements.lock anew from the pyproject files
+	@UV=$$(command -v uv || ls .cache/uv/bin/uv .cache/uv-target/bin/uv 2>/dev/null | head -1); \
+	"$$UV" pip compile pyproject.toml nodes/pyproject.toml sdk/pyproject.toml --all-extras --universal \
+		--generate-hashes --python-version 3.11 --no-emit-package headrace-sdk --no-emit-package headrace-nodes \
+		--no-header --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+
+clean:  ## remove .venv and caches; never the data in .headrace
+	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache
