@@ -52,3 +52,14 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_format: str = "console"
     """console or json."""
+
+
+class ClientSettings(BaseSettings):
+    """What points the commands of a client at a server."""
+
+    model_config = SettingsConfigDict(env_prefix="HEADRACE_", extra="ignore")
+
+    url: str = ""
+    """The server; when empty, the `headrace dev` that serves ./.headrace."""
+    api_key: SecretStr = SecretStr("")
+    """The API key of every client command."""
