@@ -1,0 +1,183 @@
+"""Workflows and every version ever configured (M6). Versions are immutable; the head of a workflow names the current one.
+
+The same content is the same version: publishing an older version's content again makes that version the current one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.errors import NotFound, PreconditionFailed, Unavailable
+from app.store.api_keys import pairs
+from app.store.client import Batcher, Script
+from app.store.keys import Keys
+
+_PUBLISH = Script("publish")
+_TRIES = 16
+
+
+@dataclass(slots=True, frozen=True)
+class Head:
+    """What a workflow is now. Times are Unix milliseconds; `archived` is None while it is in use."""
+
+    name: str
+    version: int
+    last: int
+    etag: str
+    description: str
+    created: int
+    updated: int
+    archived: int | None
+
+
+@dataclass(slots=True, frozen=True)
+class VersionInfo:
+    """One version: its number, the digest of its content, when and by which key it was made."""
+
+    version: int
+    etag: str
+    created: int
+    by: str
+
+
+@dataclass(slots=True, frozen=True)
+class Publication:
+    """The outcome of a publish. `created`: a new version was made."""
+
+    version: int
+    etag: str
+    created: bool
+
+
+def etag_of(document: bytes) -> str:
+    """The digest that names a document's content; `document` is canonical JSON with sorted members."""
+    return hashlib.sha256(document).hexdigest()[:32]
+
+
+def canonical_bytes(document: Mapping[str, Any]) -> bytes:
+    """The bytes a document is stored and compared as."""
+    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+
+
+class Workflows:
+    """Heads, versions, drafts and layouts."""
+
+    def __init__(self, batch: Batcher, keys: Keys) -> None:
+        self._batch = batch
+        self._keys = keys
+
+    async def publish(self, name: str, document: bytes, *, description: str, by: str, if_match: str = "") -> Publication:
+        """Make `document` (canonical, pinned) the current version.
+
+        `if_match`: "" for none, "*" for any, "-" when it must not exist yet, or the etag the caller read.
+        Raises PreconditionFailed with the current etag.
+        """
+        etag = etag_of(document)
+        now = int(time.time() * 1000)
+        record = orjson.dumps({"etag": etag, "created": now, "by": by})
+        for _ in range(_TRIES):
+            raw: bytes | None = await self._batch.call("HGET", self._keys.workflow(name), "last")
+            last = int(raw or 0)
+            keys = [
+                self._keys.workflow(name),
+                self._keys.workflow_versions(name),
+                self._keys.workflow_version(name, last + 1),
+                self._keys.workflows,
+            ]
+            args = [name, last, if_match, etag, document, record, now, description]
+            reply: list[bytes] = await self._batch.script(_PUBLISH, keys, args)
+            if reply[0] == b"unmatched":
+                raise PreconditionFailed(etag=reply[1].decode() or None)
+            if reply[0] != b"moved":
+                return Publication(int(reply[1]), etag, reply[0] == b"created")
+        raise Unavailable("Too many publications of this workflow at once; try again.")
+
+    async def head(self, name: str) -> Head:
+        """Raises NotFound."""
+        found = await self.find(name)
+        if found is None:
+            raise NotFound(f"There is no workflow {name}.")
+        return found
+
+    async def find(self, name: str) -> Head | None:
+        """The head of a workflow, or None."""
+        fields = ["version", "last", "etag", "description", "created", "updated", "archived"]
+        raw: list[bytes | None] = await self._batch.call("HMGET", self._keys.workflow(name), *fields)
+        if raw[0] is None:
+            return None
+        text = [(value or b"").decode() for value in raw]
+        return Head(
+            name,
+            int(text[0]),
+            int(text[1]),
+            text[2],
+            text[3],
+            int(text[4] or 0),
+            int(text[5] or 0),
+            int(text[6]) if text[6] else None,
+        )
+
+    async def list(
+        self, *, prefix: str = "", archived: bool = False, limit: int = 100, cursor: str = ""
+    ) -> tuple[list[Head], str | None]:
+        """Workflows by name, after the name `cursor`; those archived only when asked for."""
+        start = f"({cursor}" if cursor else (f"[{prefix}" if prefix else "-")
+        end = f"[{prefix}\xff" if prefix else "+"
+        command = ("ZRANGEBYLEX", self._keys.workflows, start, end, "LIMIT", 0, limit)
+        names: list[bytes] = await self._batch.call(*command)
+        found = await asyncio.gather(*(self.find(name.decode()) for name in names))
+        heads = [head for head in found if head is not None and (archived or head.archived is None)]
+        return heads, names[-1].decode() if len(names) == limit else None
+
+    async def document(self, name: str, version: int) -> dict[str, Any]:
+        """The canonical document of one version. Raises NotFound."""
+        return orjson.loads(await self.document_bytes(name, version))
+
+    async def document_bytes(self, name: str, version: int) -> bytes:
+        """The same as stored. Raises NotFound."""
+        raw: bytes | None = await self._batch.call("GET", self._keys.workflow_version(name, version))
+        if raw is None:
+            raise NotFound(f"There is no version {version} of the workflow {name}.")
+        return raw
+
+    async def versions(self, name: str) -> list[VersionInfo]:
+        """Every version, the newest first. Raises NotFound."""
+        flat = await self._batch.call("HGETALL", self._keys.workflow_versions(name))
+        if not flat:
+            raise NotFound(f"There is no workflow {name}.")
+        infos = [(int(version), orjson.loads(record)) for version, record in pairs(flat)]
+        return [VersionInfo(v, r["etag"], r["created"], r["by"]) for v, r in sorted(infos, reverse=True)]
+
+    async def archive(self, name: str) -> None:
+        """Take a workflow out of use; its versions and runs stay, and publishing brings it back. Raises NotFound."""
+        await self.head(name)
+        await self._batch.call("HSETNX", self._keys.workflow(name), "archived", int(time.time() * 1000))
+
+    async def draft(self, name: str) -> bytes:
+        """What the editor saved last, as JSON. Raises NotFound."""
+        return await self._text(self._keys.workflow_draft(name), "draft", name)
+
+    async def save_draft(self, name: str, document: bytes) -> None:
+        """Save the editor's document, valid or not."""
+        await self._batch.call("SET", self._keys.workflow_draft(name), document)
+
+    async def layout(self, name: str) -> bytes:
+        """Positions on the canvas, as JSON. Raises NotFound."""
+        return await self._text(self._keys.workflow_layout(name), "layout", name)
+
+    async def save_layout(self, name: str, layout: bytes) -> None:
+        """Save positions; they are no part of any version."""
+        await self._batch.call("SET", self._keys.workflow_layout(name), layout)
+
+    async def _text(self, key: str, what: str, name: str) -> bytes:
+        raw: bytes | None = await self._batch.call("GET", key)
+        if raw is None:
+            raise NotFound(f"There is no {what} of {name}.")
+        return raw
