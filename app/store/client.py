@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import re
 from collections.abc import Sequence
 from importlib import resources
 from typing import Any, cast
@@ -27,18 +28,28 @@ MAX_BATCH = 512
 """Calls that travel in one pipeline at most; bounds the time one batch holds the server."""
 
 
+def _lua(name: str) -> str:
+    """The source of app/store/lua/NAME.lua, with each `--@include X` line replaced by lib/X.lua, each once."""
+    folder = resources.files("app.store").joinpath("lua")
+    text = folder.joinpath(f"{name}.lua").read_text("utf-8")
+    return re.sub(r"^--@include (\w+)$", lambda m: folder.joinpath("lib", f"{m[1]}.lua").read_text("utf-8"), text, flags=re.M)
+
+
 class Script:
     """One Lua script of app/store/lua, known by its content hash."""
 
     def __init__(self, name: str) -> None:
         self.name = name
-        self.source = resources.files("app.store").joinpath("lua", f"{name}.lua").read_text("utf-8")
+        self.source = _lua(name)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-def connect(url: str, timeout: float, *, max_connections: int = 64) -> aioredis.Redis:
-    """A client with timeouts on everything; never retries by itself, since a retry of a write must be a decision."""
-    return aioredis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
+def connect(url: str, timeout: float, *, max_connections: int = 64, raw: bool = False) -> aioredis.Redis:
+    """A client with timeouts on everything; never retries by itself, since a retry of a write must be a decision.
+
+    A `raw` one gives replies as the server sent them: redis-py reshapes some only for some forms of a command.
+    """
+    client = aioredis.Redis.from_url(  # pyright: ignore[reportUnknownMemberType]
         url,
         socket_timeout=timeout,
         socket_connect_timeout=timeout,
@@ -48,6 +59,9 @@ def connect(url: str, timeout: float, *, max_connections: int = 64) -> aioredis.
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
     )
+    if raw:
+        client.response_callbacks.clear()
+    return client
 
 
 def translate(error: Exception) -> Exception:

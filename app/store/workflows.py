@@ -48,6 +48,16 @@ class VersionInfo:
 
 
 @dataclass(slots=True, frozen=True)
+class Interface:
+    """How a version is triggered: the schema of its params (None: anything) and its triggers."""
+
+    name: str
+    version: int
+    params: dict[str, Any] | None
+    triggers: list[dict[str, Any]]
+
+
+@dataclass(slots=True, frozen=True)
 class Publication:
     """The outcome of a publish. `created`: a new version was made."""
 
@@ -73,15 +83,18 @@ class Workflows:
         self._batch = batch
         self._keys = keys
 
-    async def publish(self, name: str, document: bytes, *, description: str, by: str, if_match: str = "") -> Publication:
+    async def publish(self, name: str, document: Mapping[str, Any], *, by: str, if_match: str = "") -> Publication:
         """Make `document` (canonical, pinned) the current version.
 
         `if_match`: "" for none, "*" for any, "-" when it must not exist yet, or the etag the caller read.
         Raises PreconditionFailed with the current etag.
         """
-        etag = etag_of(document)
+        body = await asyncio.to_thread(canonical_bytes, document)
+        etag = etag_of(body)
         now = int(time.time() * 1000)
-        record = orjson.dumps({"etag": etag, "created": now, "by": by})
+        interface = {"params": document.get("params"), "triggers": document.get("triggers") or []}
+        record = orjson.dumps({"etag": etag, "created": now, "by": by, **interface})
+        description = str(document.get("description") or "")
         for _ in range(_TRIES):
             raw: bytes | None = await self._batch.call("HGET", self._keys.workflow(name), "last")
             last = int(raw or 0)
@@ -91,7 +104,7 @@ class Workflows:
                 self._keys.workflow_version(name, last + 1),
                 self._keys.workflows,
             ]
-            args = [name, last, if_match, etag, document, record, now, description]
+            args = [name, last, if_match, etag, body, record, now, description]
             reply: list[bytes] = await self._batch.script(_PUBLISH, keys, args)
             if reply[0] == b"unmatched":
                 raise PreconditionFailed(etag=reply[1].decode() or None)
@@ -154,6 +167,14 @@ class Workflows:
             raise NotFound(f"There is no workflow {name}.")
         infos = [(int(version), orjson.loads(record)) for version, record in pairs(flat)]
         return [VersionInfo(v, r["etag"], r["created"], r["by"]) for v, r in sorted(infos, reverse=True)]
+
+    async def interface(self, name: str, version: int) -> Interface:
+        """What a trigger must know of a version, without its nodes. Raises NotFound."""
+        raw: bytes | None = await self._batch.call("HGET", self._keys.workflow_versions(name), version)
+        if raw is None:
+            raise NotFound(f"There is no version {version} of the workflow {name}.")
+        record: dict[str, Any] = orjson.loads(raw)
+        return Interface(name, version, record["params"], record["triggers"])
 
     async def archive(self, name: str) -> None:
         """Take a workflow out of use; its versions and runs stay, and publishing brings it back. Raises NotFound."""

@@ -1,0 +1,162 @@
+"""Attempts: how one is queued, fails, is retried with back-off, and what its timer finds when it comes due."""
+
+from __future__ import annotations
+
+import orjson
+
+from app.core.graph import Kind, Retry
+from app.core.round import Round, iso
+from app.core.settle import finish_node
+from app.core.signals import Signal
+from app.core.states import NODE_LIVE, NODE_TERMINAL, NodeStatus
+from app.core.view import NodeView, Value, split_ref
+
+INFRA_BUDGET = 10
+"""Infrastructure faults that a node run survives; they do not count as attempts."""
+INFRA_RETRY = Retry(max_attempts=INFRA_BUDGET, initial_ms=1_000, factor=2.0, max_ms=30_000)
+NOT_RETRYABLE_EXIT = 42
+"""The exit code by which a program says that another attempt is pointless."""
+FINALIZE_GRACE_MS = 60_000
+"""After output is accepted, how long finalize may take before the node run is succeeded without it."""
+STOP_CHECK_MS = 30_000
+"""How long a process that must stop has before its node run is looked at again."""
+
+
+def backoff(retry: Retry, failures: int, jitter: float) -> int:
+    """ms to wait after the nth failure: exponential, capped, and between half and all of it by `jitter` (0..1)."""
+    delay = min(float(retry.max_ms), retry.initial_ms * retry.factor ** min(failures - 1, 64))
+    return round(delay * (0.5 + 0.5 * jitter))
+
+
+def succeed(round_: Round, ref: str) -> None:
+    """The attempt ended well: free its slots, end the node run, tell its children."""
+    node = round_.node(ref)
+    round_.changes.release.append((ref, node.attempt, node.launch))
+    round_.changes.timers[ref] = None
+    round_.change(ref, NodeStatus.SUCCEEDED, z=round_.now)
+    finish_node(round_, ref)
+
+
+def fail_attempt(round_: Round, ref: str, kind: str, message: str, *, retryable: bool = True, infra: bool = False) -> None:
+    """The attempt ended badly: another one after a back-off where policy allows, else the node run has failed."""
+    node = round_.node(ref)
+    retry = round_.definition(ref).retry
+    error = orjson.dumps({"type": kind, "message": message[:4096]})
+    past = {"attempt": node.attempt, "started": iso(node.starting) if node.starting else None, "ended": iso(round_.now),
+            "error": orjson.Fragment(error), "infrastructure": infra}  # fmt: skip
+    record: dict[str, Value] = {f"A{node.attempt}.{node.launch}": orjson.dumps(past), "x": error}
+    round_.changes.release.append((ref, node.attempt, node.launch))
+    if infra and node.launch < INFRA_BUDGET:
+        delay = backoff(INFRA_RETRY, node.launch + 1, round_.jitter(ref))
+        _wait(round_, ref, node, delay, attempt=node.attempt, launch=node.launch + 1, **record)
+    elif not infra and retryable and node.attempt < retry.max_attempts:
+        delay = backoff(retry, node.attempt, round_.jitter(ref))
+        _wait(round_, ref, node, delay, attempt=node.attempt + 1, launch=node.launch, **record)
+    else:
+        round_.changes.timers[ref] = None
+        round_.change(ref, NodeStatus.FAILED, z=round_.now, **record)
+        finish_node(round_, ref)
+
+
+def _wait(round_: Round, ref: str, node: NodeView, delay: int, *, attempt: int, launch: int, **fields: Value) -> None:
+    until = round_.now + delay
+    round_.change(ref, NodeStatus.WAITING, a=attempt, l=launch, u=until, t="", g=0, h=0, b=0, **fields)
+    node.launch, node.until, node.stop, node.launched, node.heartbeat, node.starting = launch, until, "", 0, 0, 0
+    round_.changes.timers[ref] = until
+
+
+def done(round_: Round, signal: Signal) -> None:
+    """The final checkpoint was accepted."""
+    node = round_.node(signal.ref)
+    if node.status is NodeStatus.RUNNING and node.attempt == signal.attempt:
+        succeed(round_, signal.ref)
+
+
+def failed(round_: Round, signal: Signal) -> None:
+    """The node reported its own failure; a won attempt cannot fail any more."""
+    node = round_.node(signal.ref)
+    if node.status is NodeStatus.RUNNING and node.attempt == signal.attempt and not node.won:
+        fail_attempt(round_, signal.ref, signal.type, signal.message, retryable=signal.retryable)
+
+
+def exited(round_: Round, signal: Signal) -> None:
+    """The executor saw a launch end."""
+    ref, node = signal.ref, round_.node(signal.ref)
+    if node.status not in NODE_LIVE or (node.attempt, node.launch) != (signal.attempt, signal.launch):
+        return
+    if node.won:
+        succeed(round_, ref)
+    elif node.stop:
+        fail_attempt(round_, ref, node.stop, f"stopped: {node.stop.replace('_', ' ')}")
+    elif signal.infra:
+        fail_attempt(round_, ref, signal.type or "lost", signal.message, infra=True)
+    elif signal.type:
+        fail_attempt(round_, ref, signal.type, signal.message, retryable=signal.retryable)
+    elif signal.code == 0 and node.status is NodeStatus.STARTING:
+        _plain_success(round_, ref, signal)
+    elif signal.code == 0:
+        fail_attempt(round_, ref, "incomplete", "the program exited with 0 before its last step had ended")
+    else:
+        fail_attempt(round_, ref, "exit", _exit_text(signal.code), retryable=signal.code != NOT_RETRYABLE_EXIT)
+
+
+def _plain_success(round_: Round, ref: str, signal: Signal) -> None:
+    """A program that never learned the protocol: exit 0 is its success, what it left is its metadata."""
+    metadata = (signal.output or "null").encode()
+    round_.change(ref, NodeStatus.RUNNING, m=metadata)
+    round_.set_metadata(ref, metadata)
+    succeed(round_, ref)
+
+
+def _exit_text(code: int | None) -> str:
+    if code is None:
+        return "the process ended; its exit code is unknown"
+    return f"killed by signal {-code}" if code < 0 else f"exit code {code}"
+
+
+def due(round_: Round, signal: Signal) -> None:
+    """A timer came due. What it means is read from the state, since a heartbeat only writes a field."""
+    ref, node = signal.ref, round_.node(signal.ref)
+    if node.status in NODE_TERMINAL or node.status is NodeStatus.PENDING:
+        round_.changes.timers[ref] = None
+    elif node.status is NodeStatus.WAITING:
+        _due_waiting(round_, ref, node)
+    elif node.status in NODE_LIVE and not (round_.definition(ref).map and split_ref(ref)[1] is None):
+        _due_live(round_, ref, node)
+
+
+def _due_waiting(round_: Round, ref: str, node: NodeView) -> None:
+    if node.until > round_.now:
+        round_.changes.timers[ref] = node.until
+    elif round_.definition(ref).kind is Kind.WAIT:
+        round_.changes.timers[ref] = None
+        round_.change(ref, NodeStatus.SUCCEEDED, z=round_.now)
+        finish_node(round_, ref)
+    else:
+        round_.changes.timers[ref] = None
+        round_.enqueue(ref, node.attempt, node.launch)
+
+
+def _due_live(round_: Round, ref: str, node: NodeView) -> None:
+    limits = round_.definition(ref).timeouts
+    if node.won:
+        deadline, reason = node.won + FINALIZE_GRACE_MS, ""
+    elif node.stop:
+        deadline, reason = node.stop_at + STOP_CHECK_MS, node.stop
+    elif node.status is NodeStatus.STARTING and not node.launched:
+        deadline, reason = node.starting + limits.start_ms, "start_timeout"
+    elif node.status is NodeStatus.STARTING:
+        deadline, reason = node.launched + limits.run_ms, "run_timeout"
+    else:
+        beat = max(node.heartbeat, node.running, round_.view.resumed) + limits.heartbeat_ms
+        end = node.running + limits.run_ms
+        deadline, reason = (beat, "heartbeat_timeout") if beat <= end else (end, "run_timeout")
+    if deadline > round_.now:
+        round_.changes.timers[ref] = deadline
+    elif node.won:
+        succeed(round_, ref)
+    else:
+        # the attempt ends when its process is confirmed gone: the executor stops it and reports its exit
+        round_.changes.timers[ref] = round_.now + STOP_CHECK_MS
+        round_.change(ref, t=reason, tm=round_.now)
+

@@ -1,0 +1,140 @@
+"""The one pure function that advances a run: decide(view, signals, now, jitter) -> changes.
+
+    load -> decide -> commit
+
+It handles the signals in the order of the inbox, at most MAX_CHANGES node runs a round; what does not fit, or needs
+something that was not loaded, becomes a continuation signal, so a run of any size advances in bounded commits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import orjson
+
+from app.core import attempts, maps
+from app.core.graph import Graph
+from app.core.round import MAX_CHANGES, NotLoaded, Round
+from app.core.settle import finish_node, settle, start_node
+from app.core.signals import Signal, SignalKind
+from app.core.states import RUN_TERMINAL, RunStatus
+from app.core.view import Changes, View, split_ref
+from app.errors import EngineFault, ExpressionError
+
+
+def decide(view: View, signals: Sequence[Signal], now: int, jitter: float) -> Changes:
+    """The changes that follow from the head of the inbox.
+
+    `now` is ms since the epoch by the store's clock, `jitter` is in 0..1. Raises EngineFault for a view or a signal
+    that the core cannot make sense of: a bug, answered by failing the run, never by losing the signal.
+    """
+    round_ = Round(view, now, jitter)
+    for signal in signals:
+        if not round_.room:
+            break
+        if round_.run.status not in RUN_TERMINAL:
+            _handle(round_, signal)
+            if signal in round_.changes.append and not round_.changes.nodes:
+                raise EngineFault(f"what a {signal.kind} signal needs could not be loaded")
+        round_.changes.consumed += 1
+    _finish(round_)
+    return round_.changes
+
+
+def _handle(round_: Round, signal: Signal) -> None:
+    match signal.kind:
+        case SignalKind.BEGIN:
+            _begin(round_, signal.start)
+        case SignalKind.DONE:
+            attempts.done(round_, signal)
+        case SignalKind.FAIL:
+            attempts.failed(round_, signal)
+        case SignalKind.EXIT:
+            attempts.exited(round_, signal)
+        case SignalKind.DUE:
+            attempts.due(round_, signal)
+        case SignalKind.SETTLED:
+            settle(round_, signal.ref, signal.start)
+        case SignalKind.EXPAND:
+            if maps.expand(round_, round_.graph.node(signal.ref)):
+                finish_node(round_, signal.ref)
+        case SignalKind.COLLECT:
+            if maps.collect(round_, signal.ref):
+                finish_node(round_, signal.ref)
+        case SignalKind.FINISH:
+            pass  # _finish does it, now that what it reads is loaded
+
+
+def _begin(round_: Round, start: int) -> None:
+    """Start the nodes without needs, from a cursor on."""
+    if start == 0:
+        if round_.run.status is not RunStatus.QUEUED:
+            return
+        round_.change_run(RunStatus.RUNNING, b=round_.now)
+    roots = round_.graph.roots
+    for position in range(start, len(roots)):
+        if not round_.room:
+            round_.defer(Signal(SignalKind.BEGIN, start=position))
+            return
+        node = round_.graph.nodes[roots[position]]
+        if start_node(round_, node, round_.env(())):
+            finish_node(round_, node.name)
+
+
+def _finish(round_: Round) -> None:
+    """End the run when all its node runs are terminal, and render its output."""
+    run = round_.run
+    if run.status is not RunStatus.RUNNING or run.done < run.total:
+        return
+    fields: dict[str, str | int | bytes] = {"z": round_.now}
+    status = RunStatus.FAILED if run.failed else RunStatus.SUCCEEDED
+    output = round_.graph.output
+    if output is not None and status is RunStatus.SUCCEEDED:
+        try:
+            fields["o"] = orjson.dumps(output.render(round_.env(output.reads)))
+        except NotLoaded:
+            round_.defer(Signal(SignalKind.FINISH))
+            return
+        except ExpressionError as error:
+            status = RunStatus.FAILED
+            fields["x"] = orjson.dumps({"type": "expression", "message": error.message})
+    round_.change_run(status, **fields)
+    round_.changes.finished = status
+
+
+def fail_run(view: View, now: int, message: str) -> Changes:
+    """The changes that end a run whose signals cannot be decided; its signals are kept as a dead letter."""
+    round_ = Round(view, now, 0.0)
+    error = orjson.dumps({"type": "engine_error", "message": message})
+    if view.run.status not in RUN_TERMINAL:
+        round_.change_run(RunStatus.FAILED, z=now, x=error)
+        round_.changes.finished = RunStatus.FAILED
+    return round_.changes
+
+
+def wanted(graph: Graph, signals: Sequence[Signal]) -> tuple[set[str], set[str]]:
+    """What must be loaded to decide these signals: refs of node runs, and names of joins."""
+    refs: set[str] = set()
+    joins: set[str] = set()
+    for signal in signals:
+        if signal.kind is SignalKind.FINISH:
+            refs.update(graph.output.reads if graph.output else ())
+            continue
+        if signal.kind is SignalKind.BEGIN:
+            continue
+        name, item = split_ref(signal.ref)
+        refs.update((signal.ref, name))
+        node = graph.node(name)
+        if item is not None or node.map is not None:
+            refs.update(graph.nodes[index].name for index in node.reads)
+        if signal.kind is SignalKind.COLLECT:
+            refs.update(f"{name}:{index}" for index in range(signal.start))
+        first = signal.start if signal.kind is SignalKind.SETTLED else 0
+        for edge in node.children[first : first + MAX_CHANGES]:
+            child = graph.nodes[edge.node]
+            refs.update(graph.nodes[index].name for index in child.reads)
+            if edge.when is not None:
+                refs.update(edge.when.reads)
+            if len(child.needs) > 1:
+                joins.add(child.name)
+    return refs, joins

@@ -1,0 +1,113 @@
+"""Maps: one node of the graph whose items are node runs of their own. An item that has not started has no key."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import orjson
+
+from app.core.graph import NodeDef
+from app.core.round import Round
+from app.core.signals import Signal, SignalKind
+from app.core.states import NODE_TERMINAL, NodeStatus
+from app.core.view import NodeView, split_ref
+from app.errors import ExpressionError
+
+METADATA_LIMIT = 256 * 1024
+"""Bytes of metadata that one node run may keep."""
+
+
+def begin(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
+    """Start a map whose join says run. True when it is terminal at once. Raises ExpressionError."""
+    assert node.map is not None
+    items = node.map.items(env)
+    view = round_.change(node.name, NodeStatus.READY, NodeStatus.RUNNING, n=len(items), o=0, ok=0, bad=0, j=0,
+                         ov=orjson.dumps(items), y=round_.now, r=round_.now)  # fmt: skip
+    view.count, view.over = len(items), orjson.dumps(items)
+    if not items:
+        return _complete(round_, node, view)
+    return expand(round_, node)
+
+
+def expand(round_: Round, node: NodeDef) -> bool:
+    """Start as many further items as max_parallel and the budget allow. True when that ends the map."""
+    assert node.map is not None
+    view = round_.node(node.name)
+    if view.status is not NodeStatus.RUNNING:
+        return False
+    limit = node.map.max_parallel or view.count
+    env = round_.env_of(node)
+    while view.cursor < view.count and view.cursor - view.ok - view.bad < limit:
+        if not round_.room:
+            round_.defer(Signal(SignalKind.EXPAND, node.name))
+            break
+        index, view.cursor = view.cursor, view.cursor + 1
+        if not _start_item(round_, node, env, index):
+            view.bad += 1
+    round_.change(node.name, o=view.cursor, bad=view.bad)
+    return _complete(round_, node, view) if view.ok + view.bad == view.count else False
+
+
+def _start_item(round_: Round, node: NodeDef, env: dict[str, Any], index: int) -> bool:
+    ref, item = f"{node.name}:{index}", round_.items(node.name)[index]
+    fields: dict[str, Any] = {"v": orjson.dumps(item)}
+    try:
+        if not node.config.static:
+            fields["c"] = orjson.dumps(node.config.render({**env, "item": item}))
+    except ExpressionError as error:
+        fields["x"] = orjson.dumps({"type": "expression", "message": error.message})
+        round_.change(ref, NodeStatus.READY, NodeStatus.FAILED, y=round_.now, z=round_.now, **fields)
+        return False
+    round_.enqueue(ref, 1, 0, **fields)
+    return True
+
+
+def item_ended(round_: Round, ref: str) -> bool:
+    """An item has just become terminal. True when that ends its map."""
+    name, _ = split_ref(ref)
+    item, parent = round_.node(ref), round_.node(name)
+    if item.status is NodeStatus.SUCCEEDED:
+        parent.ok += 1
+        parent.metadata_bytes += len(item.metadata or b"null") + 1
+    else:
+        parent.bad += 1
+    round_.change(name, ok=parent.ok, bad=parent.bad, j=parent.metadata_bytes)
+    node = round_.graph.node(name)
+    if parent.ok + parent.bad == parent.count:
+        return _complete(round_, node, parent)
+    return expand(round_, node)
+
+
+def _complete(round_: Round, node: NodeDef, view: NodeView) -> bool:
+    """All items are terminal: end the map, or first ask for the metadata of its items."""
+    assert node.map is not None
+    refs = [f"{node.name}:{index}" for index in range(view.count)]
+    error: dict[str, str] | None = None
+    if view.metadata_bytes > METADATA_LIMIT:
+        error = {"type": "metadata_too_large",
+                 "message": f"the items' metadata is {view.metadata_bytes} bytes, above {METADATA_LIMIT}"}  # fmt: skip
+        items = b"[]"
+    elif all(ref in round_.view.nodes for ref in refs):
+        items = b"[%b]" % b",".join(_item_metadata(round_.view.nodes[ref]) for ref in refs)
+    else:
+        round_.defer(Signal(SignalKind.COLLECT, node.name, start=view.count))
+        return False
+    if error is None and view.bad > node.map.tolerate * view.count:
+        error = {"type": "items_failed", "message": f"{view.bad} of {view.count} items failed"}
+    metadata = b'{"count":%d,"succeeded":%d,"failed":%d,"items":%b}' % (view.count, view.ok, view.bad, items)
+    fields: dict[str, Any] = {"z": round_.now, "m": metadata}
+    if error is not None:
+        fields["x"] = orjson.dumps(error)
+    round_.change(node.name, NodeStatus.SUCCEEDED if error is None else NodeStatus.FAILED, **fields)
+    round_.set_metadata(node.name, metadata)
+    return True
+
+
+def _item_metadata(item: NodeView) -> bytes:
+    return item.metadata if item.status is NodeStatus.SUCCEEDED and item.metadata is not None else b"null"
+
+
+def collect(round_: Round, name: str) -> bool:
+    """The items' metadata was loaded. True when that ended the map."""
+    view = round_.node(name)
+    return view.status not in NODE_TERMINAL and _complete(round_, round_.graph.node(name), view)

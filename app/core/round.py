@@ -1,0 +1,141 @@
+"""One round of deciding: the working copy of a view, the changes gathered so far, and the budget of a commit."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from typing import Any
+from zlib import crc32
+
+import orjson
+
+from app.core.graph import NodeDef
+from app.core.signals import Signal
+from app.core.states import NodeStatus, RunStatus, check_node, check_run
+from app.core.view import Changes, NodeChange, NodeView, Value, View, split_ref
+
+MAX_CHANGES = 500
+"""Node runs that one commit touches at most, so that no script holds the store for long."""
+
+
+class NotLoaded(Exception):  # noqa: N818  (a request, not an error)
+    """The view lacks something; the rest of the work goes into a continuation signal."""
+
+
+def iso(ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds, of ms since the epoch."""
+    return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class Round:
+    """Mutable while one decision is made. Nothing outside core/ sees it."""
+
+    def __init__(self, view: View, now: int, jitter: float) -> None:
+        self.view = view
+        self.graph = view.graph
+        self.run = view.run
+        self.now = now
+        self._jitter = jitter
+        self.changes = Changes()
+        self._metadata: dict[str, Any] = {}
+        self._lists: dict[str, list[Any]] = {}
+        self._params: Any = None
+        self._event: Any = None
+
+    @property
+    def room(self) -> bool:
+        return len(self.changes.nodes) < MAX_CHANGES
+
+    def defer(self, signal: Signal) -> None:
+        """Leave the rest of some work to the next round."""
+        self.changes.append.append(signal)
+
+    def definition(self, ref: str) -> NodeDef:
+        return self.graph.node(split_ref(ref)[0])
+
+    def node(self, ref: str) -> NodeView:
+        """The loaded node run. Raises NotLoaded."""
+        node = self.view.nodes.get(ref)
+        if node is None:
+            raise NotLoaded(ref)
+        return node
+
+    def change(self, ref: str, *path: NodeStatus, **fields: Value) -> NodeView:
+        """Take a node run along `path`, every hop checked against the table and told as an event; set `fields`."""
+        node = self.view.nodes.setdefault(ref, NodeView())
+        change = self.changes.nodes.get(ref)
+        if change is None:
+            change = self.changes.nodes[ref] = NodeChange(node.status, node.attempt, node.status)
+        attempt = fields.get("a", node.attempt)
+        for status in path:
+            check_node(change.status, status)
+            self._tell(ref, change.status, status, int(attempt))
+            change.status = status
+        change.fields.update(fields)
+        node.status = change.status
+        node.attempt = int(attempt)
+        return node
+
+    def _tell(self, ref: str, before: NodeStatus, after: NodeStatus, attempt: int) -> None:
+        name, item = split_ref(ref)
+        event: dict[str, Any] = {"type": "node", "node": name, "from": before, "to": after, "attempt": attempt,
+                                 "at": iso(self.now)}  # fmt: skip
+        if item is not None:
+            event["item"] = item
+        self.changes.events.append(event)
+
+    def enqueue(self, ref: str, attempt: int, launch: int, **fields: Value) -> None:
+        """Make a node run ready: it waits for admission from now on."""
+        node = self.change(ref, NodeStatus.READY, a=attempt, l=launch, y=self.now, **fields)
+        node.launch = launch
+        self.changes.ready.append((ref, attempt, launch))
+
+    def jitter(self, ref: str) -> float:
+        """0..1, another for every node run of a round, so that what failed together is not retried together."""
+        return (self._jitter + crc32(ref.encode()) / 2**32) % 1.0
+
+    def change_run(self, status: RunStatus, **fields: Value) -> None:
+        check_run(self.run.status, status)
+        event = {"type": "run", "from": self.run.status, "to": status, "at": iso(self.now)}
+        self.run.status = status
+        self.changes.run.update(s=status, **fields)
+        self.changes.events.append(event)
+
+    def count_done(self, failed: bool) -> None:
+        """One more node of the graph is terminal."""
+        self.run.done += 1
+        self.changes.run["d"] = self.run.done
+        if failed:
+            self.run.failed += 1
+            self.changes.run["f"] = self.run.failed
+
+    def metadata(self, name: str) -> Any:
+        """A loaded node run's metadata as a value; None where it has none."""
+        if name not in self._metadata:
+            raw = self.node(name).metadata
+            self._metadata[name] = None if raw is None else orjson.loads(raw)
+        return self._metadata[name]
+
+    def set_metadata(self, ref: str, raw: bytes) -> None:
+        self.view.nodes[ref].metadata = raw
+        self._metadata.pop(ref, None)
+
+    def items(self, name: str) -> list[Any]:
+        """The items of a loaded map."""
+        if name not in self._lists:
+            self._lists[name] = orjson.loads(self.node(name).over or b"[]")
+        return self._lists[name]
+
+    def env(self, reads: Iterable[str]) -> dict[str, Any]:
+        """The variables of an expression that reads these nodes. Raises NotLoaded."""
+        if self._params is None:
+            self._params = orjson.loads(self.run.params_json)
+            self._event = orjson.loads(self.run.event_json) if self.run.event_json else None
+        run = {"id": self.run.id, "workflow": self.run.workflow, "version": self.run.version,
+               "created": iso(self.run.created)}  # fmt: skip
+        nodes = {name: {"status": str(self.node(name).status), "metadata": self.metadata(name)} for name in reads}
+        return {"params": self._params, "nodes": nodes, "run": run, "event": self._event}
+
+    def env_of(self, node: NodeDef) -> dict[str, Any]:
+        """The variables of all expressions of a node that are evaluated when it becomes ready. Raises NotLoaded."""
+        return self.env(self.graph.nodes[index].name for index in node.reads)

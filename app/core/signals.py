@@ -1,0 +1,84 @@
+"""What happened to a run, waiting in its inbox to be decided. Signals are facts; they never carry a decision."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from app.errors import EngineFault
+
+VERSION = 1
+"""Of the encoding. A worker gives an entry of a version it cannot read back, uncounted."""
+
+
+class SignalKind(StrEnum):
+    BEGIN = "begin"
+    """The run was created."""
+    DONE = "done"
+    """The final checkpoint of an attempt was accepted."""
+    FAIL = "fail"
+    """The node reported its own failure."""
+    EXIT = "exit"
+    """The executor saw the process or pod of a launch end, or could not start it."""
+    DUE = "due"
+    """The timer of a node run came due."""
+    SETTLED = "settled"
+    """Continuation: a node run is terminal and its children from `start` on are yet to be told."""
+    EXPAND = "expand"
+    """Continuation: a map has more items to start."""
+    COLLECT = "collect"
+    """Continuation: all items of a map are terminal; its metadata is yet to be put together."""
+    FINISH = "finish"
+    """Continuation: all node runs are terminal; the run's output is yet to be rendered."""
+
+
+@dataclass(slots=True, frozen=True)
+class Signal:
+    """One signal. `ref` is a node's name, or "node:index" for an item of a map."""
+
+    kind: SignalKind
+    ref: str = ""
+    attempt: int = 0
+    launch: int = 0
+    """exit: how many infrastructure faults this attempt had when it was launched."""
+    start: int = 0
+    """settled: the first child that was not told yet."""
+    code: int | None = None
+    """exit: the exit code; negative for a signal, None where it is unknown."""
+    type: str = ""
+    """fail, exit: the error type."""
+    message: str = ""
+    retryable: bool = True
+    infra: bool = False
+    """exit: an infrastructure fault, which has a budget of its own."""
+    output: str | None = None
+    """exit: the JSON that a node which never called start left as its metadata."""
+
+
+_SHORT = {"ref": "n", "attempt": "a", "launch": "l", "start": "f", "code": "c", "type": "t", "message": "m",
+          "retryable": "r", "infra": "i", "output": "o"}  # fmt: skip
+_LONG = {short: name for name, short in _SHORT.items()}
+_DEFAULT = Signal(SignalKind.BEGIN)
+
+
+def encode(signal: Signal) -> bytes:
+    """The JSON kept in the inbox: `k` is the kind; fields at their default are left out."""
+    record: dict[str, Any] = {"k": signal.kind}
+    for name, short in _SHORT.items():
+        value = getattr(signal, name)
+        if value != getattr(_DEFAULT, name):
+            record[short] = value
+    return orjson.dumps(record)
+
+
+def decode(raw: bytes) -> Signal:
+    """The signal of an inbox entry. Raises EngineFault for one that is not of this encoding."""
+    try:
+        record = orjson.loads(raw)
+        kind = SignalKind(record.pop("k"))
+        return Signal(kind, **{_LONG[short]: value for short, value in record.items()})
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        raise EngineFault("a signal could not be read") from error

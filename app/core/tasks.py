@@ -1,0 +1,28 @@
+"""A task: one launch of one attempt of one node run, as it stands in queues, pools and process records."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Task(NamedTuple):
+    run: str
+    ref: str
+    """The node, or "node:index" for an item of a map."""
+    attempt: int
+    launch: int
+    """How many infrastructure faults the node run had before."""
+
+    def encode(self) -> str:
+        return f"{self.run}|{self.ref}|{self.attempt}|{self.launch}"
+
+    @classmethod
+    def parse(cls, text: bytes | str) -> Task:
+        """Raises ValueError for anything else."""
+        run, ref, attempt, launch = (text.decode() if isinstance(text, bytes) else text).split("|")
+        return cls(run, ref, int(attempt), int(launch))
+
+    @property
+    def timer(self) -> str:
+        """The member of the timers that belongs to the node run."""
+        return f"{self.run}|{self.ref}"

@@ -1,0 +1,173 @@
+"""What the core reads and what it answers: the view of a run, and the changes that follow from its signals.
+
+The records of the store are described here once. They use short field names, since every finished run keeps them.
+
+Node run (one hash, the checkpoint hash):
+  s status; a attempt; l infrastructure faults so far (the launch number); e epoch; i instance; w ms when won
+  p last step that ended; q seq and d data of the position inside execute; kc ke ko kf "epoch:digest" of each ended step
+  m metadata (JSON); c rendered config (JSON); v the item (JSON, items only); x error (JSON)
+  h last heartbeat ms; y ready ms; b starting ms; g launched ms; r running ms; z ended ms; u waiting until ms
+  t why its process must stop; tm when that was decided; pd, pt progress; fr count of failed records
+  A<n> an attempt that ended before the last: {started, ended, error} (JSON)
+  maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; ov the items (JSON)
+Run (one hash):
+  s status; w workflow; v version; p params; l labels; ev event (JSON); c created ms; b started ms; z ended ms
+  k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt; src source
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from app.core.graph import Graph
+from app.core.signals import Signal
+from app.core.states import NodeStatus, RunStatus
+
+NODE_FIELDS = ("s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v")  # fmt: skip
+"""The fields that a decision reads, in the order of NodeView.parse."""
+RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f")
+
+
+def split_ref(ref: str) -> tuple[str, int | None]:
+    """The node's name and, for an item of a map, its index."""
+    name, colon, index = ref.partition(":")
+    return name, int(index) if colon else None
+
+
+@dataclass(slots=True)
+class NodeView:
+    """A node run as it was loaded. Times are ms since the epoch, 0 where they have not come."""
+
+    status: NodeStatus = NodeStatus.PENDING
+    attempt: int = 0
+    launch: int = 0
+    epoch: int = 0
+    won: int = 0
+    step: str = ""
+    heartbeat: int = 0
+    starting: int = 0
+    launched: int = 0
+    running: int = 0
+    until: int = 0
+    stop: str = ""
+    stop_at: int = 0
+    metadata: bytes | None = None
+    error: bytes | None = None
+    count: int = 0
+    cursor: int = 0
+    ok: int = 0
+    bad: int = 0
+    metadata_bytes: int = 0
+    over: bytes | None = None
+    item: bytes | None = None
+
+    @classmethod
+    def parse(cls, values: list[bytes | None]) -> NodeView:
+        """From the reply of HMGET NODE_FIELDS."""
+        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v = values  # noqa: E741
+        if s is None:
+            return cls()
+        return cls(
+            NodeStatus(s.decode()), int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
+            int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
+            int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v,
+        )  # fmt: skip
+
+
+@dataclass(slots=True)
+class RunView:
+    """The run as it was loaded."""
+
+    id: str
+    status: RunStatus
+    workflow: str
+    version: int
+    revision: int
+    total: int
+    done: int
+    failed: int
+    created: int
+    params_json: bytes
+    event_json: bytes | None = None
+
+    @classmethod
+    def parse(cls, run: str, values: list[bytes | None]) -> RunView | None:
+        """From the reply of HMGET RUN_FIELDS; None where there is no such run."""
+        s, w, v, p, ev, c, k, n, d, f = values
+        if s is None or w is None:
+            return None
+        return cls(run, RunStatus(s.decode()), w.decode(), int(v or 0), int(k or 0), int(n or 0), int(d or 0),
+                   int(f or 0), int(c or 0), p or b"{}", ev)  # fmt: skip
+
+
+@dataclass(slots=True)
+class JoinCount:
+    """How the upstream nodes of a node ended so far; a negative `succeeded` marks one that was decided early."""
+
+    succeeded: int = 0
+    failed: int = 0
+    skipped: int = 0
+    decided: bool = False
+
+    @classmethod
+    def parse(cls, raw: bytes | None) -> JoinCount:
+        if raw is None:
+            return cls()
+        if raw == b"x":
+            return cls(decided=True)
+        succeeded, failed, skipped = raw.split(b",")
+        return cls(int(succeeded), int(failed), int(skipped))
+
+    def encode(self) -> str:
+        return "x" if self.decided else f"{self.succeeded},{self.failed},{self.skipped}"
+
+
+@dataclass(slots=True)
+class View:
+    """Everything a decision may read. What is missing from it is asked for by a continuation signal."""
+
+    graph: Graph
+    run: RunView
+    nodes: dict[str, NodeView]
+    """Node runs that were loaded, by ref; one without a key is there as pending."""
+    joins: dict[str, JoinCount]
+    """By node name."""
+    joins_whole: bool = False
+    """The whole hash was loaded: a node that is missing has no count yet."""
+    resumed: int = 0
+    """ms of the last pause of the store: heartbeats count from there at the earliest."""
+
+
+Value = str | int | bytes
+
+
+@dataclass(slots=True)
+class NodeChange:
+    """One node run's part of a commit: applied only while its status and attempt are the expected ones."""
+
+    expect_status: NodeStatus
+    expect_attempt: int
+    status: NodeStatus
+    fields: dict[str, Value] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Changes:
+    """What one decision writes, all of it in one script."""
+
+    consumed: int = 0
+    """Signals at the head of the inbox that were decided."""
+    run: dict[str, Value] = field(default_factory=dict)
+    nodes: dict[str, NodeChange] = field(default_factory=dict)
+    joins: dict[str, JoinCount] = field(default_factory=dict)
+    timers: dict[str, int | None] = field(default_factory=dict)
+    """By ref: ms when it is due, or None to remove it."""
+    ready: list[tuple[str, int, int]] = field(default_factory=list)
+    """(ref, attempt, launch) of node runs that wait for admission."""
+    release: list[tuple[str, int, int]] = field(default_factory=list)
+    """(ref, attempt, launch) of attempts that ended and give their slots back."""
+    append: list[Signal] = field(default_factory=list)
+    events: list[Mapping[str, Any]] = field(default_factory=list)
+    finished: RunStatus | None = None

@@ -1,0 +1,185 @@
+"""The engine's doors to the store: load what a decision needs, commit what it says, admit what may start."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+
+import orjson
+
+from app.core.decide import wanted
+from app.core.graph import Graph
+from app.core.round import iso
+from app.core.signals import Signal, decode, encode
+from app.core.states import NodeStatus, check_node
+from app.core.tasks import Task
+from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View, split_ref
+from app.errors import CommitConflict, EngineFault
+from app.store.client import Arg, Batcher, Script
+from app.store.keys import GROUP, Keys
+
+LOAD = Script("load")
+LOAD_NODES = Script("load_nodes")
+COMMIT = Script("commit")
+ADMIT = Script("admit")
+SIGNAL = Script("signal")
+DUE = Script("due")
+
+MAX_SIGNALS = 500
+"""Signals that one commit consumes at most."""
+SMALL_RUN = 256
+"""Nodes up to which all joins of a run are loaded at once, so that a cascade needs no further round."""
+GLOBAL_POOL = "global"
+
+check_node(NodeStatus.READY, NodeStatus.STARTING)  # the transition of the admit script
+
+
+@dataclass(slots=True)
+class Loaded:
+    """A run and the head of its inbox, as one decision takes them."""
+
+    view: View
+    signals: list[Signal]
+    raw: list[bytes]
+    now: int
+    fault: str | None = None
+    """Why the inbox cannot be decided; such a run is failed."""
+
+
+class Engine:
+    def __init__(
+        self, batcher: Batcher, keys: Keys, graph: Callable[[str, int], Awaitable[Graph]], *, slots: int, lease_ms: int
+    ) -> None:
+        self._batcher = batcher
+        self._keys = keys
+        self._graph = graph
+        self._slots = slots
+        self._lease_ms = lease_ms
+
+    async def load(self, run: str) -> Loaded | None:
+        """The run with at most MAX_SIGNALS signals; None where there is no such run."""
+        keys = self._keys
+        fields, raw, now, resumed = await self._batcher.script(
+            LOAD, [keys.run(run), keys.inbox(run), keys.resumed], [MAX_SIGNALS, *RUN_FIELDS]
+        )
+        record = RunView.parse(run, fields)
+        if record is None:
+            return None
+        graph = await self._graph(record.workflow, record.version)
+        view = View(graph, record, {}, {}, resumed=int(resumed or 0))
+        loaded = Loaded(view, [], raw, now)
+        try:
+            loaded.signals = [decode(entry) for entry in raw]
+            await self._load_nodes(loaded)
+        except EngineFault as fault:
+            loaded.fault = fault.message
+        return loaded
+
+    async def _load_nodes(self, loaded: Loaded) -> None:
+        view = loaded.view
+        refs, joins = wanted(view.graph, loaded.signals)
+        if not refs and not joins:
+            return
+        order, names = list(refs), list(joins)
+        view.joins_whole = bool(names) and view.run.total <= SMALL_RUN
+        run = view.run.id
+        reply = await self._batcher.script(
+            LOAD_NODES,
+            [self._keys.joins(run), *(self._keys.node(run, ref) for ref in order)],
+            [-1, *NODE_FIELDS] if view.joins_whole else [len(names), *names, *NODE_FIELDS],
+        )
+        if view.joins_whole:
+            view.joins = {k.decode(): JoinCount.parse(v) for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)}
+        else:
+            view.joins = {name: JoinCount.parse(value) for name, value in zip(names, reply[0], strict=True)}
+        view.nodes = {ref: NodeView.parse(values) for ref, values in zip(order, reply[1:], strict=True)}
+
+    async def commit(self, loaded: Loaded, entry: str, changes: Changes, dead: Sequence[tuple[str, bytes]] = ()) -> None:
+        """Write all of a decision and acknowledge the entry of `active`, in one step.
+
+        Raises CommitConflict when the run or one of its node runs is not as it was loaded; nothing is written then.
+        """
+        keys, run = self._keys, loaded.view.run.id
+        names = [
+            keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.joins(run), keys.ready, keys.timers,
+            keys.pool(GLOBAL_POOL), keys.launches, keys.dead, *(keys.node(run, ref) for ref in changes.nodes),
+        ]  # fmt: skip
+        args: list[Arg] = [run, GROUP, entry, loaded.view.run.revision, changes.consumed]
+        _sections(args, run, loaded.now, changes, dead)
+        reply = await self._batcher.script(COMMIT, names, args)
+        if reply[0] != 1:
+            raise CommitConflict(f"run {run}: {reply[1:]!r}")
+
+    async def admit(self, tasks: Sequence[tuple[Task, int]], worker: str, now: int) -> list[int]:
+        """Ask for slots; each task comes with its start timeout in ms. 1 admitted, 0 must wait, -1 not ready any more."""
+        names = [self._keys.ready, self._keys.pool(GLOBAL_POOL), self._keys.timers, self._keys.launches]
+        args: list[Arg] = [self._slots, self._lease_ms, worker, len(tasks)]
+        at = iso(now)
+        for task, start_ms in tasks:
+            names += [self._keys.node(task.run, task.ref), self._keys.events(task.run)]
+            args += [task.encode(), task.timer, task.attempt, task.launch, start_ms]
+            args.append(node_event(task.ref, NodeStatus.READY, NodeStatus.STARTING, task.attempt, at))
+        return await self._batcher.script(ADMIT, names, args)
+
+    async def ready_heads(self, count: int) -> list[Task]:
+        """The tasks that have waited longest."""
+        return [Task.parse(raw) for raw in await self._batcher.call("ZRANGE", self._keys.ready, 0, count - 1)]
+
+    async def signal(self, run: str, signal: Signal) -> bool:
+        """Add a signal to a run's inbox. False where there is no such run."""
+        keys = [self._keys.run(run), self._keys.inbox(run), self._keys.active]
+        return await self._batcher.script(SIGNAL, keys, [run, encode(signal)]) == 1
+
+    async def due_timers(self, limit: int) -> tuple[list[tuple[str, str, str]], float | None]:
+        """Timers that are due as (run, ref, score), and the seconds until the next one, None without any."""
+        now, coming, *rows = await self._batcher.script(DUE, [self._keys.timers], [limit])
+        timers: list[tuple[str, str, str]] = []
+        for member, score in zip(rows[::2], rows[1::2], strict=True):
+            run, _, ref = member.decode().partition("|")
+            timers.append((run, ref, score.decode()))
+        return timers, None if coming is None else max(float(coming) - now, 0) / 1000
+
+    async def fire(self, run: str, ref: str, score: str, signal: Signal) -> bool:
+        """Turn a due timer into a signal, once. False where another worker did, or it was moved meanwhile."""
+        keys = [self._keys.run(run), self._keys.inbox(run), self._keys.active, self._keys.timers]
+        return await self._batcher.script(SIGNAL, keys, [run, encode(signal), f"{run}|{ref}", score]) == 1
+
+
+def node_event(ref: str, before: NodeStatus, after: NodeStatus, attempt: int, at: str) -> bytes:
+    """The JSON of a transition that a script makes by itself."""
+    name, item = split_ref(ref)
+    event = {"type": "node", "node": name, "from": before, "to": after, "attempt": attempt, "at": at}
+    if item is not None:
+        event["item"] = item
+    return orjson.dumps(event)
+
+
+def _sections(args: list[Arg], run: str, now: int, changes: Changes, dead: Sequence[tuple[str, bytes]]) -> None:
+    """The sections of the commit script, in its order."""
+    _pairs(args, changes.run.items())
+    args.append(len(changes.nodes))
+    for change in changes.nodes.values():
+        fields = {**change.fields, "s": change.status}
+        args += (change.expect_status, change.expect_attempt, len(fields))
+        for name, value in fields.items():
+            args += (name, value)
+    _pairs(args, ((name, count.encode()) for name, count in changes.joins.items()))
+    _pairs(args, ((f"{run}|{ref}", ms) for ref, ms in changes.timers.items() if ms is not None))
+    _list(args, [f"{run}|{ref}" for ref, ms in changes.timers.items() if ms is None])
+    _pairs(args, ((Task(run, *ready).encode(), now) for ready in changes.ready))
+    _list(args, [Task(run, *ended).encode() for ended in changes.release])
+    _list(args, [orjson.dumps(event) for event in changes.events])
+    _list(args, [encode(signal) for signal in changes.append])
+    _pairs(args, dead)
+
+
+def _list(args: list[Arg], values: Sequence[Arg]) -> None:
+    args.append(len(values))
+    args.extend(values)
+
+
+def _pairs(args: list[Arg], pairs: object) -> None:
+    rows = list(pairs)  # pyright: ignore
+    args.append(len(rows))
+    for row in rows:
+        args.extend(row)

@@ -1,0 +1,68 @@
+-- Commit a decision: compare everything, then write everything, then acknowledge.
+-- KEYS: run, inbox, active, events, joins, ready, timers, pool, launches, dead, node runs...
+-- ARGV: run id, group, entry id of active, revision, consumed signals, then sections, each led by its number of members:
+--       run fields (field, value); node runs (status, attempt, number of fields, field, value, ...), in the order of KEYS;
+--       joins (field, value); timers to set (member, score); timers to remove (member); ready (task, score);
+--       release (task); events (JSON); signals to append (JSON); dead letters (reason, JSON)
+-- Replies: {1, revision}; {0, 'revision'} or {0, 'node', index} when something is not as it was read: nothing is written.
+local position = 6
+local function take()
+  local value = ARGV[position]
+  position = position + 1
+  return value
+end
+
+if (redis.call('HGET', KEYS[1], 'k') or '0') ~= ARGV[4] then return {0, 'revision'} end
+local run_fields = {'k', tonumber(ARGV[4]) + 1}
+for _ = 1, 2 * tonumber(take()) do run_fields[#run_fields + 1] = take() end
+local nodes = {}
+for i = 1, tonumber(take()) do
+  local status, attempt = take(), take()
+  local now = redis.call('HMGET', KEYS[10 + i], 's', 'a')
+  if status == 'pending' then
+    if now[1] then return {0, 'node', i} end
+  elseif now[1] ~= status or now[2] ~= attempt then
+    return {0, 'node', i}
+  end
+  local fields = {}
+  for _ = 1, 2 * tonumber(take()) do fields[#fields + 1] = take() end
+  nodes[i] = fields
+end
+
+redis.call('HSET', KEYS[1], unpack(run_fields))
+for i, fields in ipairs(nodes) do redis.call('HSET', KEYS[10 + i], unpack(fields)) end
+for _ = 1, tonumber(take()) do
+  local name, count = take(), take()
+  redis.call('HSET', KEYS[5], name, count)
+end
+for _ = 1, tonumber(take()) do
+  local member, score = take(), take()
+  redis.call('ZADD', KEYS[7], score, member)
+end
+for _ = 1, tonumber(take()) do redis.call('ZREM', KEYS[7], take()) end
+for _ = 1, tonumber(take()) do
+  local task, score = take(), take()
+  redis.call('ZADD', KEYS[6], score, task)
+end
+for _ = 1, tonumber(take()) do
+  local task = take()
+  redis.call('HDEL', KEYS[8], task)
+  redis.call('ZREM', KEYS[9], task)
+end
+for _ = 1, tonumber(take()) do redis.call('XADD', KEYS[4], '*', 'd', take()) end
+local consumed = tonumber(ARGV[5])
+if consumed > 0 then redis.call('LTRIM', KEYS[2], consumed, -1) end
+for _ = 1, tonumber(take()) do redis.call('RPUSH', KEYS[2], take()) end
+for _ = 1, tonumber(take()) do
+  local reason, body = take(), take()
+  redis.call('XADD', KEYS[10], '*', 'kind', 'run', 'id', ARGV[1], 'reason', reason, 'd', body)
+end
+if redis.call('LLEN', KEYS[2]) > 0 then
+  redis.call('HSET', KEYS[1], 'ac', '1')
+  redis.call('XADD', KEYS[3], '*', 'r', ARGV[1])
+else
+  redis.call('HDEL', KEYS[1], 'ac')
+end
+redis.call('XACK', KEYS[3], ARGV[2], ARGV[3])
+redis.call('XDEL', KEYS[3], ARGV[3])
+return {1, tonumber(ARGV[4]) + 1}

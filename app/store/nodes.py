@@ -1,0 +1,170 @@
+"""The node protocol's side of the store: start, checkpoints, records, heartbeat, fail; each fenced by attempt and epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from time import time_ns
+from typing import Any
+
+import orjson
+
+from app.core.attempts import FINALIZE_GRACE_MS
+from app.core.round import iso
+from app.core.signals import Signal, SignalKind, encode
+from app.core.states import STEPS, NodeStatus, Step, check_node
+from app.core.view import split_ref
+from app.errors import EngineFault, NotFound, StaleEpoch, StepConflict
+from app.store.client import Arg, Batcher, Script
+from app.store.engine import node_event
+from app.store.keys import Keys
+
+START = Script("start")
+CHECKPOINT = Script("checkpoint")
+RECORDS = Script("records")
+HEARTBEAT = Script("heartbeat")
+FAIL = Script("fail")
+
+MAX_RECORDS = 100_000
+"""Failed records that a node run keeps; further ones are only counted by the node itself."""
+
+_NUMBER = {step: number for number, step in enumerate(STEPS, 1)}
+check_node(NodeStatus.STARTING, NodeStatus.RUNNING)  # the transition of the start script
+
+
+@dataclass(slots=True, frozen=True)
+class NodeCall:
+    """Who speaks: one attempt of one node run, as its token says."""
+
+    run: str
+    ref: str
+    attempt: int
+
+
+@dataclass(slots=True, frozen=True)
+class StepReport:
+    """One entry of a checkpoints call. With `seq` it is a position inside execute, without it ends the step."""
+
+    step: str
+    seq: int | None = None
+    data: bytes | None = None
+    metadata: bytes | None = None
+    done: int | None = None
+    total: int | None = None
+
+
+@dataclass(slots=True)
+class Started:
+    """What an instance needs to go on: its epoch, its inputs, and the last checkpoint whichever attempt wrote it."""
+
+    epoch: int
+    attempt: int
+    config: Any
+    """The rendered config; None where the graph's own is static."""
+    item: Any
+    step: str | None
+    """The last step that ended."""
+    seq: int | None
+    data: Any
+    metadata: Any
+    inputs: dict[str, bytes | None]
+    """Metadata of each upstream node as JSON."""
+
+
+class Nodes:
+    def __init__(self, batcher: Batcher, keys: Keys) -> None:
+        self._batcher = batcher
+        self._keys = keys
+
+    async def start(self, call: NodeCall, instance: str, heartbeat_ms: int, upstream: Sequence[str]) -> Started:
+        """Give the attempt to this instance. Raises NotFound, StaleEpoch."""
+        keys = self._keys
+        event = node_event(call.ref, NodeStatus.STARTING, NodeStatus.RUNNING, call.attempt, iso(time_ns() // 1_000_000))
+        started = self._batcher.script(
+            START,
+            [keys.node(call.run, call.ref), keys.events(call.run), keys.timers],
+            [call.attempt, instance, f"{call.run}|{call.ref}", heartbeat_ms, event, NodeStatus.STARTING, NodeStatus.RUNNING],
+        )
+        inputs = [self._batcher.call("HGET", keys.node(call.run, name), "m") for name in upstream]
+        metadata = [await value for value in inputs]
+        reply = self._checked(await started)
+        epoch, step, seq, data, own, config, item = reply[1:]
+        return Started(
+            epoch, call.attempt, _value(config), _value(item), STEPS[int(step) - 1] if step else None,
+            int(seq) if seq else None, _value(data), _value(own), dict(zip(upstream, metadata, strict=True)),
+        )  # fmt: skip
+
+    async def checkpoint(self, call: NodeCall, epoch: int, steps: Sequence[StepReport]) -> bool:
+        """Record entries in order, all or none. True when the node should stop. Raises StaleEpoch, StepConflict."""
+        keys, run = self._keys, call.run
+        done = encode(Signal(SignalKind.DONE, call.ref, attempt=call.attempt))
+        args: list[Arg] = [call.attempt, epoch, run, f"{run}|{call.ref}", FINALIZE_GRACE_MS, done, len(steps)]
+        at = iso(time_ns() // 1_000_000)
+        for report in steps:
+            args += _entry(call, epoch, report, at)
+        names = [keys.node(run, call.ref), keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.timers]
+        reply = await self._batcher.script(CHECKPOINT, names, args)
+        match reply[0]:
+            case b"order":
+                expected = STEPS[reply[1] - 1] if reply[1] <= len(STEPS) else None
+                raise StepConflict(f"The next checkpoint must be '{expected}'.", expected=expected)
+            case b"seq":
+                raise StepConflict(f"A later position is recorded: {reply[1]}.", expected=Step.EXECUTE, seq=reply[1])
+            case b"differs":
+                step = STEPS[reply[1] - 1]
+                raise StepConflict(f"Step '{step}' is recorded with other content.", step=step, differs=True)
+            case _:
+                return bool(self._checked(reply)[1])
+
+    async def records(self, call: NodeCall, epoch: int, failed: Sequence[Mapping[str, Any]]) -> int:
+        """Keep failed records, {index, key?, type, message} each; how many are kept now. Raises StaleEpoch."""
+        args: list[Arg] = [call.attempt, epoch, MAX_RECORDS]
+        for record in failed:
+            args += [int(record["index"]), orjson.dumps(record)]
+        names = [self._keys.node(call.run, call.ref), self._keys.records(call.run, call.ref)]
+        return self._checked(await self._batcher.script(RECORDS, names, args))[1]
+
+    async def heartbeat(self, call: NodeCall, epoch: int) -> bool:
+        """A sign of life. True when the node should stop. Raises StaleEpoch."""
+        reply = await self._batcher.script(HEARTBEAT, [self._keys.node(call.run, call.ref)], [call.attempt, epoch])
+        return bool(self._checked(reply)[1])
+
+    async def fail(self, call: NodeCall, epoch: int, kind: str, message: str, retryable: bool) -> None:
+        """The attempt failed by its own word. Raises StaleEpoch."""
+        keys, run = self._keys, call.run
+        signal = Signal(
+            SignalKind.FAIL, call.ref, attempt=call.attempt, type=kind, message=message, retryable=retryable
+        )
+        names = [keys.node(run, call.ref), keys.run(run), keys.inbox(run), keys.active]
+        self._checked(await self._batcher.script(FAIL, names, [call.attempt, epoch, run, encode(signal)]))
+
+    @staticmethod
+    def _checked(reply: list[Any]) -> list[Any]:
+        match reply[0]:
+            case b"ok":
+                return reply
+            case b"stale":
+                raise StaleEpoch
+            case b"missing":
+                raise NotFound("There is no such node run.")
+            case _:
+                raise EngineFault(f"a script answered {reply[0]!r}")
+
+
+def _entry(call: NodeCall, epoch: int, report: StepReport, at: str) -> tuple[Arg, ...]:
+    data, metadata = report.data or b"null", report.metadata or b"null"
+    digest = blake2b(data + b"\0" + metadata, digest_size=8).hexdigest()
+    event: bytes = b""
+    if report.seq is None:
+        name, item = split_ref(call.ref)
+        record = {"type": "step", "node": name, "step": report.step, "attempt": call.attempt, "epoch": epoch, "at": at}
+        event = orjson.dumps(record if item is None else {**record, "item": item})
+    return (
+        _NUMBER[Step(report.step)], "" if report.seq is None else report.seq, digest, data, metadata,
+        "" if report.done is None else report.done, "" if report.total is None else report.total, event,
+    )  # fmt: skip
+
+
+def _value(raw: bytes | None) -> Any:
+    return None if raw is None else orjson.loads(raw)

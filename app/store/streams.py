@@ -1,0 +1,96 @@
+"""A stream that a group of workers shares: read, reclaim what a dead worker held, renew what is in hand."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import redis.asyncio as aioredis
+from redis.exceptions import ResponseError
+
+from app.store.client import translate
+from app.store.keys import GROUP
+
+
+@dataclass(slots=True, frozen=True)
+class Entry:
+    id: str
+    fields: dict[bytes, bytes]
+    deliveries: int = 1
+
+
+def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
+    return dict(zip(flat[::2], flat[1::2], strict=True))
+
+
+class SharedStream:
+    """One consumer of one stream, over a raw client. The group starts at 0 and is made again where it was lost."""
+
+    def __init__(self, client: aioredis.Redis, key: str, consumer: str) -> None:
+        self._client = client
+        self.key = key
+        self.consumer = consumer
+
+    async def _command(self, *command: Any) -> Any:
+        try:
+            return await self._client.execute_command(*command)
+        except ResponseError as error:
+            if not str(error).startswith("NOGROUP"):
+                raise translate(error) from error
+        except Exception as error:
+            raise translate(error) from error
+        await self._make_group()
+        try:
+            return await self._client.execute_command(*command)
+        except Exception as error:
+            raise translate(error) from error
+
+    async def _make_group(self) -> None:
+        try:
+            await self._client.execute_command("XGROUP", "CREATE", self.key, GROUP, "0", "MKSTREAM")
+        except ResponseError as error:
+            if not str(error).startswith("BUSYGROUP"):
+                raise translate(error) from error
+
+    async def read(self, count: int, block_ms: int) -> list[Entry]:
+        """New entries; waits at most block_ms for the first."""
+        reply = await self._command(
+            "XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", count, "BLOCK", block_ms, "STREAMS", self.key, ">"
+        )
+        entries: list[Entry] = []
+        for stream in reply or []:
+            entries += [Entry(row[0].decode(), _fields(row[1])) for row in stream[1]]
+        return entries
+
+    async def reclaim(self, idle_ms: int, count: int) -> list[Entry]:
+        """Entries whose holder has not renewed them for idle_ms; ours from now on, with how often each was delivered."""
+        pending = await self._command("XPENDING", self.key, GROUP, "IDLE", idle_ms, "-", "+", count)
+        if not pending:
+            return []
+        deliveries = {row[0]: int(row[3]) + 1 for row in pending}
+        rows = await self._command("XCLAIM", self.key, GROUP, self.consumer, idle_ms, *deliveries)
+        return [Entry(row[0].decode(), _fields(row[1]), deliveries[row[0]]) for row in rows if row]
+
+    async def renew(self, ids: list[str]) -> None:
+        """Keep entries in hand from being reclaimed; does not count as a delivery."""
+        if ids:
+            await self._command("XCLAIM", self.key, GROUP, self.consumer, 0, *ids, "JUSTID")
+
+    async def give_back(self, entry: Entry, idle_ms: int) -> None:
+        """Leave an entry to workers that can read it: soon to be reclaimed, and this delivery not counted."""
+        retries = max(entry.deliveries - 1, 0)
+        await self._command(
+            "XCLAIM", self.key, GROUP, self.consumer, 0, entry.id, "IDLE", idle_ms // 2, "RETRYCOUNT", retries
+        )
+
+    async def forget_consumers(self, live: set[str]) -> None:
+        """Delete consumers that no live worker has and that hold nothing (deleting one drops what it holds)."""
+        try:
+            rows = await self._client.execute_command("XINFO", "CONSUMERS", self.key, GROUP)
+        except ResponseError:
+            return
+        for row in rows:
+            record = _fields(row)
+            name, pending = record[b"name"].decode(), int(record[b"pending"])
+            if name not in live and pending == 0:
+                await self._client.execute_command("XGROUP", "DELCONSUMER", self.key, GROUP, name)

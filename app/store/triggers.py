@@ -1,0 +1,174 @@
+"""Triggers and their receipts: accepted durably before anything acts on them (M9, B1)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import orjson
+
+from app.core.round import iso
+from app.core.signals import Signal, SignalKind, encode
+from app.core.states import RunStatus
+from app.errors import Backpressure, IdempotencyConflict, NotFound
+from app.store.client import Batcher, Script
+from app.store.ids import new_id
+from app.store.keys import GROUP, Keys
+
+ACCEPT = Script("accept")
+START_RUN = Script("start_run")
+BURY = Script("bury_trigger")
+
+DEDUPE_MS = 24 * 3600 * 1000
+RECEIPT_MS = 30 * 24 * 3600 * 1000
+ENTRY_VERSION = b"1"
+"""Version of a trigger's entry that this release writes and reads."""
+
+_BEGIN = encode(Signal(SignalKind.BEGIN))
+
+
+@dataclass(slots=True, frozen=True)
+class Trigger:
+    """What fires one run of one workflow."""
+
+    workflow: str
+    version: int
+    source: str
+    """Where it came from: api, hook:NAME, ..."""
+    params: Mapping[str, Any]
+    labels: Mapping[str, str] = field(default_factory=dict)
+    priority: int = 3
+    event: Any = None
+    scope: str | None = None
+    """With `key`: the sender's idempotency key holds within this scope for 24 h."""
+    key: str | None = None
+    digest: str | None = None
+    """SHA-256 of the body (hex); the same key with another one is a conflict."""
+    dead: str | None = None
+    """Why it cannot become a run: it is accepted with a receipt that says so."""
+
+
+@dataclass(slots=True)
+class Accepted:
+    receipt: str
+    run: str | None
+    state: str
+    """queued or dead."""
+    repeated: bool
+    """The key was used before: receipt and run are the first ones."""
+
+
+@dataclass(slots=True, frozen=True)
+class QueuedTrigger:
+    """A trigger as a worker reads it back."""
+
+    entry: str
+    receipt: str
+    run: str
+    workflow: str
+    version: int
+    payload: bytes
+    record: dict[str, Any]
+
+
+class Triggers:
+    def __init__(self, batcher: Batcher, keys: Keys, backlog: int) -> None:
+        self._batcher = batcher
+        self._keys = keys
+        self._backlog = backlog
+
+    async def accept(self, trigger: Trigger) -> Accepted:
+        """Store it durably; returns when it is. Raises IdempotencyConflict, Backpressure, StoreUnavailable."""
+        receipt, run = new_id("t"), new_id("r")
+        payload = orjson.dumps(
+            {"w": trigger.workflow, "v": trigger.version, "r": run, "p": trigger.params, "l": trigger.labels,
+             "y": trigger.priority, "src": trigger.source, "ev": trigger.event}
+        )  # fmt: skip
+        keys = [self._keys.triggers, self._keys.receipt(receipt)]
+        if trigger.key is not None:
+            keys.append(self._keys.dedupe(trigger.scope or "", trigger.key))
+        state = "queued" if trigger.dead is None else "dead"
+        reply = await self._batcher.script(
+            ACCEPT, keys,
+            (self._backlog, payload, receipt, run if trigger.dead is None else "", trigger.workflow, trigger.source,
+             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, trigger.dead or ""),
+        )  # fmt: skip
+        match reply[0]:
+            case b"ok":
+                return Accepted(receipt, run if trigger.dead is None else None, state, False)
+            case b"repeat":
+                return Accepted(reply[1].decode(), reply[2].decode() or None, "queued" if reply[2] else "dead", True)
+            case b"conflict":
+                raise IdempotencyConflict
+            case _:
+                raise Backpressure(retry_after=5)
+
+    async def get(self, receipt: str) -> dict[str, Any]:
+        """{id, state, source, workflow, run, reason, created}. Raises NotFound."""
+        values = await self._batcher.call("HMGET", self._keys.receipt(receipt), "s", "src", "w", "r", "x", "c")
+        found = _receipt(receipt, values)
+        if found is None:
+            raise NotFound(f"There is no trigger '{receipt}'.")
+        return found
+
+    async def list(self, state: str | None, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+        """Receipts in no particular order; a page may hold fewer than `limit`. `cursor` is the last page's."""
+        position, found = cursor or "0", list[dict[str, Any]]()
+        pattern = self._keys.receipt("*")
+        for _ in range(20):
+            position_raw, names = await self._batcher.call("SCAN", position, "MATCH", pattern, "COUNT", 500)
+            position = position_raw.decode()
+            ids = [name.decode().rsplit(":", 1)[1] for name in names]
+            calls = [self._batcher.call("HMGET", self._keys.receipt(i), "s", "src", "w", "r", "x", "c") for i in ids]
+            for receipt, call in zip(ids, calls, strict=True):
+                record = _receipt(receipt, await call)
+                if record is not None and (state is None or record["state"] == state):
+                    found.append(record)
+            if position == "0" or len(found) >= limit:
+                break
+        return found, None if position == "0" else position
+
+    async def start_run(self, trigger: QueuedTrigger, nodes: int) -> bool:
+        """Make the run of a queued trigger, once; acknowledges the entry. True when it was not there before."""
+        record = trigger.record
+        fields: list[str | int | bytes] = [
+            "s", RunStatus.QUEUED, "w", trigger.workflow, "v", trigger.version, "p", orjson.dumps(record["p"]),
+            "n", nodes, "d", 0, "f", 0, "k", 0, "t", trigger.receipt, "src", record["src"],
+        ]  # fmt: skip
+        if record.get("l"):
+            fields += ["l", orjson.dumps(record["l"])]
+        if record.get("ev") is not None:
+            fields += ["ev", orjson.dumps(record["ev"])]
+        event = orjson.dumps({"type": "run", "from": None, "to": RunStatus.QUEUED, "at": None})
+        keys, run = self._keys, trigger.run
+        reply = await self._batcher.script(
+            START_RUN,
+            [keys.triggers, keys.receipt(trigger.receipt), keys.run(run), keys.inbox(run), keys.active,
+             keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow)],
+            [GROUP, trigger.entry, run, _BEGIN, event, len(fields) // 2, *fields],
+        )  # fmt: skip
+        return reply == 1
+
+    async def bury(self, entry: str, receipt: str, payload: bytes, reason: str) -> None:
+        """Make a trigger that cannot be started a dead letter."""
+        keys = [self._keys.triggers, self._keys.dead, self._keys.receipt(receipt)]
+        await self._batcher.script(BURY, keys, [GROUP, entry, receipt, payload, reason])
+
+
+def read_trigger(entry: str, fields: Mapping[bytes, bytes]) -> QueuedTrigger:
+    """Of an entry of ENTRY_VERSION. Raises ValueError for one that is damaged."""
+    try:
+        payload = fields[b"d"]
+        record = orjson.loads(payload)
+        return QueuedTrigger(entry, fields[b"t"].decode(), record["r"], record["w"], int(record["v"]), payload, record)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError("the entry is not a trigger") from error
+
+
+def _receipt(receipt: str, values: list[bytes | None]) -> dict[str, Any] | None:
+    state, source, workflow, run, reason, created = (value.decode() if value else None for value in values)
+    if state is None:
+        return None
+    return {"id": receipt, "state": state, "source": source, "workflow": workflow, "run": run or None,
+            "reason": reason, "created": iso(int(created or 0))}  # fmt: skip
