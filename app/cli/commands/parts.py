@@ -1,0 +1,81 @@
+"""`headrace dev`, and `server` and `worker`: the parts that run as processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib.metadata
+import socket
+from pathlib import Path
+from typing import Annotated
+
+import typer
+import uvicorn
+
+from app.cli.dev.session import serve
+from app.cli.dev.stack import Options
+from app.cli.output import EXIT_ERROR, Format, Output, emit, out
+from app.settings import Settings
+
+
+def dev(
+    data: Annotated[Path, typer.Option(help="Everything it keeps lies here.", file_okay=False)] = Path(
+        ".headrace"
+    ),
+    host: Annotated[str, typer.Option(help="The address to listen on.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535, help="The port; 0 picks a free one.")] = 8765,
+    ready_file: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", dir_okay=False, help="Written as JSON once everything is ready."),
+    ] = None,
+    workers: Annotated[int, typer.Option(min=1, max=64, help="How many worker processes.")] = 2,
+    no_demo: Annotated[bool, typer.Option("--no-demo", help="Do not run the demo workflow.")] = False,
+    no_browser: Annotated[bool, typer.Option("--no-browser", help="Do not open a browser.")] = False,
+) -> None:
+    """Start everything on this machine: Valkey, API, workers, and a demo run.
+
+    Needs no Docker, no cluster and no account. Ctrl-C drains and stops it; started again on the same
+    directory it goes on where it was.
+    """
+    options = Options(data, host, port, ready_file, workers, demo=not no_demo, browser=not no_browser)
+    asyncio.run(serve(options, out()))
+
+
+def server(
+    host: Annotated[str | None, typer.Option(help="The address to listen on (HEADRACE_HOST).")] = None,
+    port: Annotated[int | None, typer.Option(min=0, max=65535, help="The port (HEADRACE_PORT).")] = None,
+    fd: Annotated[int | None, typer.Option(hidden=True, help="An inherited listening socket.")] = None,
+) -> None:
+    """Start the API against HEADRACE_REDIS_URL."""
+    settings = Settings()
+    config = uvicorn.Config(
+        "app.main:create_app",
+        factory=True,
+        host=host or settings.host,
+        port=settings.port if port is None else port,
+        loop="uvloop",
+        http="httptools",
+        ws="none",
+        lifespan="on",
+        access_log=False,
+        log_level=settings.log_level.lower(),
+        server_header=False,
+        proxy_headers=False,
+        timeout_graceful_shutdown=max(int(settings.drain) // 4, 1),
+    )
+    api = uvicorn.Server(config)
+    api.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
+    if not api.started:
+        raise typer.Exit(EXIT_ERROR)
+
+
+def worker() -> None:
+    """Start a worker against HEADRACE_REDIS_URL; any number may run side by side."""
+    from workers.main import run_worker
+
+    run_worker(Settings())
+
+
+def version(output: Output = Format.TABLE) -> None:
+    """The version of this installation."""
+    number = importlib.metadata.version("headrace")
+    emit({"version": number}, output, lambda: f"headrace {number}")

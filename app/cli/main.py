@@ -1,0 +1,61 @@
+"""The `headrace` command.
+
+Exit codes: 0 success, 1 a run failed, 2 wrong usage or an invalid document, 3 anything else, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import typer
+from pydantic import ValidationError
+
+from app.cli.commands import doctor, others, parts, runs, workflows
+from app.cli.output import show_error
+from app.errors import HeadraceError, UsageError
+
+app = typer.Typer(
+    name="headrace",
+    help="A workflow orchestrator on Redis: durable, checkpointed, one command to start.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+SERVE, ASK = "Start", "Use (HEADRACE_URL and HEADRACE_API_KEY, else the dev of this directory)"
+
+app.command(rich_help_panel=SERVE)(parts.dev)
+app.command(rich_help_panel=SERVE)(parts.server)
+app.command(rich_help_panel=SERVE)(parts.worker)
+app.command(rich_help_panel=SERVE)(doctor.doctor)
+app.command(rich_help_panel=SERVE)(parts.version)
+app.add_typer(workflows.app, name="workflow", rich_help_panel=ASK)
+app.add_typer(runs.app, name="run", rich_help_panel=ASK)
+app.add_typer(others.triggers, name="trigger", rich_help_panel=ASK)
+app.add_typer(others.hooks, name="hook", rich_help_panel=ASK)
+app.add_typer(others.keys, name="key", rich_help_panel=ASK)
+app.add_typer(others.node_types, name="node-type", rich_help_panel=ASK)
+
+
+def run() -> None:
+    """The console script: errors of ours become a message and an exit code, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")
+    try:
+        app()
+    except HeadraceError as error:
+        sys.exit(show_error(error))
+    except ValidationError as error:
+        sys.exit(show_error(_bad_settings(error)))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _bad_settings(error: ValidationError) -> HeadraceError:
+    names = ", ".join("HEADRACE_" + "_".join(str(part) for part in e["loc"]).upper() for e in error.errors())
+    return UsageError(f"these settings have no valid value: {names}; `headrace doctor` lists them all")
+
+
+if __name__ == "__main__":
+    run()

@@ -1,0 +1,126 @@
+"""Following a run to its end: live on a terminal, quietly elsewhere."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.live import Live
+
+from app.cli.client import Client
+from app.cli.events import Doorbell
+from app.cli.runview import TERMINAL, RunView, needs_of, render
+from app.errors import HeadraceError, Unavailable
+
+LOOK_EVERY = 5.0
+"""Seconds after which a run is looked at though nothing rang."""
+BREATH = 0.25
+"""The least time between two looks, or four times what the last one took where that is longer."""
+
+
+class Watched:
+    """One run, asked for through the API; its graph once. Without leave to read that the tree is flat."""
+
+    def __init__(self, client: Client, run: str) -> None:
+        self._client = client
+        self._path = f"/runs/{run}"
+        self._needs: Mapping[str, Sequence[str]] | None = None
+
+    def record(self) -> dict[str, Any]:
+        """The run's own record."""
+        return self._client.get(self._path)
+
+    def view(self) -> RunView:
+        """The record, then its nodes: a run seen as ended has all its nodes ended too."""
+        run = self.record()
+        nodes = self._client.get(f"{self._path}/nodes")["items"]
+        if self._needs is None:
+            self._needs = self._graph(run)
+        return RunView(run, nodes, self._needs)
+
+    def _graph(self, run: Mapping[str, Any]) -> dict[str, list[str]]:
+        try:
+            version = self._client.get(f"/workflows/{run['workflow']}/versions/{run['version']}")
+        except HeadraceError:
+            return {}
+        return needs_of(version.get("document", version))
+
+
+def follow(
+    client: Client,
+    run: str,
+    show: Callable[[RunView], None] | None = None,
+    *,
+    timeout: float | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
+    """Follow a run until it ends and return its record; None when `timeout` seconds passed or `stop` says so.
+
+    `show` gets the run at every change. A server that is away is waited for.
+    """
+    watched = Watched(client, run)
+    bell = Doorbell(client, run)
+    deadline = time.monotonic() + timeout if timeout is not None else float("inf")
+    try:
+        while True:
+            began = time.monotonic()
+            record = _look(watched, show)
+            if record is not None and record.get("status") in TERMINAL:
+                return record
+            if time.monotonic() >= deadline:
+                return None
+            took = time.monotonic() - began
+            until = min(deadline, began + (LOOK_EVERY if record else 0.5))
+            if not _rest(bell, until, max(BREATH, 4 * took), stop):
+                return None
+    finally:
+        bell.close()
+
+
+def _rest(bell: Doorbell, until: float, breath: float, stop: Callable[[], bool]) -> bool:
+    """Wait for a ring and take a breath, or for the time `until`; False when told to stop."""
+    while time.monotonic() < until:
+        if stop():
+            return False
+        if bell.wait(min(0.2, max(until - time.monotonic(), 0))):
+            time.sleep(min(breath, max(until - time.monotonic(), 0)))
+            break
+    return not stop()
+
+
+def _look(watched: Watched, show: Callable[[RunView], None] | None) -> dict[str, Any] | None:
+    try:
+        if show is None:
+            return watched.record()
+        view = watched.view()
+    except Unavailable:
+        return None
+    show(view)
+    return dict(view.run)
+
+
+def follow_live(
+    client: Client, run: str, console: Console, *, stop: Callable[[], bool] = lambda: False
+) -> RunView | None:
+    """Draw the run's tree on `console` until the run ends; redrawn in place on a terminal, once elsewhere."""
+    if not console.is_terminal:
+        record = follow(client, run, stop=stop)
+        if record is None:
+            return None
+        view = Watched(client, run).view()
+        console.print(render(view, time.time()))
+        return view
+    last: RunView | None = None
+
+    def draw() -> Any:
+        return render(last, time.time(), limit=max(console.height - 4, 5)) if last else ""
+
+    def show(view: RunView) -> None:
+        nonlocal last
+        last = view
+
+    with Live(get_renderable=draw, console=console, refresh_per_second=5, vertical_overflow="crop"):
+        record = follow(client, run, show, stop=stop)
+    return last if record is not None else None
