@@ -1,6 +1,7 @@
 """Node type manifests from files on the server: the only source of process commands.
 
-The API stores what the manifests declare (without commands) at its start; workers take the commands from here.
+The API stores what the manifests declare (without commands) at its start; workers take the commands from
+here.
 """
 
 from __future__ import annotations
@@ -42,7 +43,10 @@ def _read(directories: list[Path]) -> Iterator[NodeType]:
 
 
 class NodeTypeFiles:
-    """The manifests, read once. Of two files with the same name and version the first counts; the other is an error."""
+    """The manifests, read once.
+
+    Of two files with the same name and version the first counts; the other is an error.
+    """
 
     def __init__(self, directories: list[Path]) -> None:
         self.types: dict[str, NodeType] = {}

@@ -23,6 +23,8 @@ class Settings(BaseSettings):
     """Socket timeout of every call to Redis; a stopped server answers 503 after it."""
     api_url: str = "http://127.0.0.1:8765"
     """Where nodes reach the API."""
+    bootstrap_key: SecretStr = SecretStr("")
+    """An admin key, hr_<id>_<secret>, that the API installs at its start; empty: none."""
     host: str = "127.0.0.1"
     port: int = 8765
     allowed_hosts: str = ""

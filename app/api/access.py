@@ -1,8 +1,8 @@
 """Who may do what: scopes, principals, and the check of keys and node tokens.
 
-Three kinds of callers, never interchangeable: an API key (`Authorization: Bearer hr_<id>_<secret>`), the UI's session
-cookie (made from an API key, with that key's scopes), and a node token, which opens the node protocol of one attempt and
-nothing else.
+Three kinds of callers, never interchangeable: an API key (`Authorization: Bearer hr_<id>_<secret>`), the UI's
+session cookie (made from an API key, with that key's scopes), and a node token, which opens the node protocol
+of one attempt and nothing else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,8 @@ V = TypeVar("V")
 
 
 class Scope(StrEnum):
-    """What a key may do. `admin` includes every other; write, operate and approve include read; trigger does not."""
+    """What a key may do. `admin` includes every other; write, operate and approve include read; trigger does
+    not."""
 
     READ = "read"
     TRIGGER = "trigger"
@@ -79,7 +80,10 @@ class Access:
         self._tokens: dict[bytes, TokenClaims] = {}
 
     async def principal(self, call: Call) -> Principal:
-        """Who calls, by Bearer key or by the UI's cookie. Raises Unauthorized, or Forbidden for a foreign origin."""
+        """Who calls, by Bearer key or by the UI's cookie.
+
+        Raises Unauthorized, or Forbidden for a foreign origin.
+        """
         header = call.headers.get(b"authorization")
         if header is None:
             return await self._from_cookie(call)
@@ -125,8 +129,6 @@ class Access:
         elif claims.expires_ms <= now_ms:
             raise Unauthorized("The node token has expired.")
         return claims
-
-    # -- the UI's session ------------------------------------------------------------------------------------------
 
     def session(self, key: ApiKey) -> str:
         """The cookie's value: key id, expiry, signature. Deleting the key ends the session."""

@@ -1,7 +1,7 @@
 """Turning bytes into JSON values, and refusing what is not one.
 
-400: not JSON (NaN and bad UTF-8 included, nesting deeper than MAX_DEPTH too). 422: JSON with a NUL, which Redis and most
-programs below us would cut strings at. Duplicate members are tolerated: the last one counts.
+400: not JSON (NaN and bad UTF-8 included, nesting deeper than MAX_DEPTH too). 422: JSON with a NUL, which
+Redis and most programs below us would cut strings at. Duplicate members are tolerated: the last one counts.
 """
 
 from __future__ import annotations
@@ -82,7 +82,9 @@ _Loader.yaml_implicit_resolvers = {
 
 
 def decode_yaml(raw: bytes) -> Any:
-    """The value of a YAML document as JSON would have it. Aliases are refused: a few bytes of them can mean gigabytes.
+    """The value of a YAML document as JSON would have it.
+
+    Aliases are refused: a few bytes of them can mean gigabytes.
 
     Raises MalformedInput, InvalidInput, TooLarge.
     """
@@ -108,7 +110,9 @@ def _check_events(text: str) -> None:
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         if isinstance(event, yaml.AliasEvent):
-            raise InvalidInput(places=[Place("", f"the alias *{event.anchor} is not allowed; write the value out")])
+            raise InvalidInput(
+                places=[Place("", f"the alias *{event.anchor} is not allowed; write the value out")]
+            )
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:

@@ -1,8 +1,9 @@
 """The middlewares every request goes through: `Edge` outside, `BodyLimit` inside.
 
-Plain ASGI, with one wrapper around `send`: they are on the path of every trigger and checkpoint. `Edge` gives the request
-its id, refuses foreign Host headers (DNS rebinding), adds the security headers, measures, and turns whatever error
-comes up into a problem document. `BodyLimit` refuses bodies that are too large or encoded before they are read.
+Plain ASGI, with one wrapper around `send`: they are on the path of every trigger and checkpoint. `Edge` gives
+the request its id, refuses foreign Host headers (DNS rebinding), adds the security headers, measures, and
+turns whatever error comes up into a problem document. `BodyLimit` refuses bodies that are too large or
+encoded before they are read.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 import structlog
@@ -140,11 +140,7 @@ class Edge:
             raise error
         if error.status >= 500:
             log.error("request failed", request_id=sender.id.decode(), code=error.code, detail=error.message)
-        reply = problem_reply(error)
-        if isinstance(error, TooLarge | UnsupportedMedia):
-            await refuse_body(reply, receive, sender)
-        else:
-            await reply(scope, receive, sender)
+        await problem_reply(error)(scope, receive, sender)
 
 
 class BodyLimit:
@@ -165,18 +161,37 @@ class BodyLimit:
             await self.app(scope, receive, send)
             return
         headers: dict[bytes, bytes] = scope[HEADERS]
-        encoding = headers.get(b"content-encoding")
-        if encoding and encoding.strip().lower() != b"identity":
-            raise UnsupportedMedia("The body must not be compressed (Content-Encoding).")
         limit = self.default
         if scope["method"] == "PUT" and scope["path"].startswith(self.large_prefix):
             limit = self.large
-        length = headers.get(b"content-length")
-        if length is None:
-            receive = _counted(receive, limit)
-        elif not length.isdigit() or int(length) > limit:
-            raise TooLarge(f"A body of at most {limit} bytes is accepted here.", limit=limit)
-        await self.app(scope, receive, send)
+        refusal = _refusal(headers, limit)
+        if refusal is not None:
+            await refuse_body(problem_reply(refusal), receive, send)
+        elif b"content-length" in headers:
+            await self.app(scope, receive, send)
+        else:
+            try:
+                await self.app(scope, _counted(receive, limit), send)
+            except _Exceeded as error:
+                await refuse_body(problem_reply(error), receive, send)
+
+
+class _Exceeded(TooLarge):
+    """The body is too large."""
+
+
+def _refusal(headers: dict[bytes, bytes], limit: int) -> HeadraceError | None:
+    encoding = headers.get(b"content-encoding")
+    if encoding and encoding.strip().lower() != b"identity":
+        return UnsupportedMedia("The body must not be compressed (Content-Encoding).")
+    length = headers.get(b"content-length")
+    if length is not None and not (length.isdigit() and len(length) < 16 and int(length) <= limit):
+        return _too_large(limit)
+    return None
+
+
+def _too_large(limit: int) -> _Exceeded:
+    return _Exceeded(f"A body of at most {limit} bytes is accepted here.", limit=limit)
 
 
 def _counted(receive: Receive, limit: int) -> Receive:
@@ -188,16 +203,17 @@ def _counted(receive: Receive, limit: int) -> Receive:
         if message["type"] == "http.request":
             seen += len(message.get("body", b""))
             if seen > limit:
-                raise TooLarge(f"A body of at most {limit} bytes is accepted here.", limit=limit)
+                raise _too_large(limit)
         return message
 
     return count
 
 
-def same_origin(headers: dict[bytes, bytes], hosts: Iterable[bytes] = ()) -> bool:
-    """Whether a browser says the request comes from a page of this very host (scheme-independent, port included)."""
+def same_origin(headers: dict[bytes, bytes]) -> bool:
+    """Whether a browser says the request comes from a page of this very host (scheme-independent, port
+    included)."""
     origin = headers.get(b"origin")
     if origin is None:
         return False
     _, separator, authority = origin.partition(b"://")
-    return bool(separator) and authority.lower() in {headers.get(b"host", b"").lower(), *hosts}
+    return bool(separator) and authority.lower() == headers.get(b"host", b"").lower()

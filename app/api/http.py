@@ -1,7 +1,8 @@
 """What a handler gets and what it gives back: `Call` and `Reply`.
 
-Starlette's Request and Response would do the same at several times the cost; on the routes of triggers and checkpoints
-that cost is most of what we spend, so bodies are read straight from `receive` and replies are bytes that are ready to send.
+Starlette's Request and Response would do the same at several times the cost; on the routes of triggers and
+checkpoints that cost is most of what we spend, so bodies are read straight from `receive` and replies are
+bytes that are ready to send.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ Header = tuple[bytes, bytes]
 
 
 class Call:
-    """One request. `params` are the path's parameters, `principal` whoever was authenticated (None on public routes)."""
+    """One request. `params` are the path's parameters, `principal` whoever was authenticated (None on public
+    routes)."""
 
     __slots__ = ("_body", "_query", "_receive", "headers", "params", "principal", "scope")
 
@@ -51,7 +53,10 @@ class Call:
 
     @property
     def query(self) -> Mapping[str, str]:
-        """The query string's members; of repeated ones the last. Raises MalformedInput for bad percent-encoding."""
+        """The query string's members; of repeated ones the last.
+
+        Raises MalformedInput for bad percent-encoding.
+        """
         if self._query is None:
             raw = self.scope.get("query_string", b"")
             try:
@@ -134,3 +139,9 @@ def text_reply(text: str, status: int = 200, content_type: str = "text/plain; ch
 def empty_reply(*headers: Header) -> Reply:
     """204: done, and nothing to say."""
     return Reply(204, b"", list(headers))
+
+
+async def client_left(receive: Receive) -> None:
+    """Returns when the client has closed the connection; for replies that go on and on."""
+    while (await receive())["type"] != "http.disconnect":
+        pass

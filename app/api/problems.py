@@ -1,4 +1,7 @@
-"""Errors as RFC 9457 problem documents. The text of an exception that is not ours never leaves the process."""
+"""Errors as RFC 9457 problem documents.
+
+The text of an exception that is not ours never leaves the process.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +13,7 @@ import orjson
 from starlette.types import Receive, Send
 
 from app.api.http import Header, Reply
-from app.errors import HeadraceError, InputError, TooLarge, Unauthorized, Unavailable
+from app.errors import HeadraceError, InputError, Unauthorized, Unavailable
 
 PROBLEM_TYPE = (b"content-type", b"application/problem+json")
 BASE = "https://headrace.dev/problems/"
@@ -26,7 +29,8 @@ class MethodNotAllowed(HeadraceError):
 
 
 def document(error: HeadraceError) -> dict[str, Any]:
-    """The problem document of an error: type, title, status, detail, code, errors and the error's own members."""
+    """The problem document of an error: type, title, status, detail, code, errors and the error's own
+    members."""
     title = (type(error).__doc__ or error.code).strip().splitlines()[0]
     places = error.places if isinstance(error, InputError) else []
     return {
@@ -49,8 +53,6 @@ def problem_reply(error: HeadraceError) -> Reply:
         headers.append((b"www-authenticate", b"Bearer"))
     elif isinstance(error, MethodNotAllowed):
         headers.append((b"allow", str(error.extra.pop("allow", "")).encode()))
-    elif isinstance(error, TooLarge):
-        headers.append((b"connection", b"close"))
     return Reply(error.status, orjson.dumps(document(error)), headers)
 
 
@@ -64,10 +66,11 @@ def internal_reply() -> Reply:
 async def refuse_body(reply: Reply, receive: Receive, send: Send) -> None:
     """Answer a request whose body we do not read to its end.
 
-    A connection that is closed at once, with bytes still coming, is reset, and the client may never see the answer; so the
-    answer goes first, a bounded rest of the body is read and dropped, and then the connection ends.
+    A connection that is closed at once, with bytes still coming, is reset, and the client may never see the
+    answer; so the answer goes first, a bounded rest of the body is read and dropped, and then the connection
+    ends.
     """
-    headers = [*reply.headers, (b"content-length", b"%d" % len(reply.body))]
+    headers = [*reply.headers, (b"connection", b"close"), (b"content-length", b"%d" % len(reply.body))]
     await send({"type": "http.response.start", "status": reply.status, "headers": headers})
     await send({"type": "http.response.body", "body": reply.body, "more_body": True})
     try:

@@ -13,7 +13,7 @@ BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.
 
 
 class Timings(Collector):
-    """Counts per (method, route, status); routes are patterns, never paths, so that their number is bounded."""
+    """Counts per (method, route, status); routes are patterns, never paths, so they are few."""
 
     def __init__(self) -> None:
         self._series: dict[tuple[str, str, int], list[float]] = {}

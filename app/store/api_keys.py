@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from app.core.round import iso
 from app.errors import NotFound, UsageError
 from app.store.client import Batcher
 from app.store.keys import Keys
@@ -40,7 +41,7 @@ class ApiKey:
             "name": self.name,
             "scopes": list(self.scopes),
             "prefix": self.prefix,
-            "created": self.created,
+            "created": iso(self.created),
         }
 
 
@@ -83,10 +84,15 @@ class ApiKeys:
         return await self._store(text, scopes, prefix, name), text
 
     async def install(self, text: str) -> ApiKey:
-        """Store a given admin key; the same one again changes nothing. Raises UsageError when it is not a key."""
+        """Store a given admin key; the same one again changes nothing.
+
+        Raises UsageError when it is not a key.
+        """
         parsed = parse_key(text)
         if parsed is None:
-            raise UsageError("HEADRACE_BOOTSTRAP_KEY must look like hr_<id>_<secret>, the secret of at least 16 characters.")
+            raise UsageError(
+                "HEADRACE_BOOTSTRAP_KEY must look like hr_<id>_<secret>, the secret of 16 characters or more."
+            )
         existing = await self.get(parsed.id)
         if existing is not None and existing.hash == parsed.hash:
             return existing
@@ -97,7 +103,7 @@ class ApiKeys:
         if parsed is None:
             raise UsageError("This is not a key.")
         key = ApiKey(parsed.id, parsed.hash, tuple(scopes), prefix, name, int(time.time() * 1000))
-        record = key.public() | {"hash": key.hash}
+        record = key.public() | {"hash": key.hash, "created": key.created}
         await self._batch.call("HSET", self._keys.api_keys, key.id, orjson.dumps(record))
         return key
 

@@ -19,12 +19,14 @@ class Audit:
         self._keys = keys
 
     async def write(self, *, key: str, action: str, target: str, outcome: str = "done") -> None:
-        """`action` is "METHOD route", `target` the path or the thing's name, `outcome` "done" or "refused"."""
+        """`action` is "METHOD route", `target` the path, `outcome` "done", "refused" or "conflict"."""
         oldest = int(time.time() * 1000) - KEEP_MS
         fields = ("key", key, "action", action, "target", target, "outcome", outcome)
         await self._batch.call("XADD", self._keys.audit, "MINID", "~", oldest, "*", *fields)
 
-    async def read(self, *, key: str = "", since_ms: int = 0, limit: int = 100, cursor: str = "") -> dict[str, Any]:
+    async def read(
+        self, *, key: str = "", since_ms: int = 0, limit: int = 100, cursor: str = ""
+    ) -> dict[str, Any]:
         """A page {items: [{id, at, key, action, target, outcome}], next_cursor}, the newest first."""
         end = f"({cursor}" if cursor else "+"
         command = ("XREVRANGE", self._keys.audit, end, since_ms or "-", "COUNT", limit)

@@ -1,4 +1,7 @@
-"""Webhook addresses of workflows. A hook's id is its name; its URL holds a token, its secret signs what is sent to it."""
+"""Webhook addresses of workflows.
+
+A hook's id is its name; its URL holds a token, its secret signs what is sent to it.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ _REMOVE = Script("hook_remove")
 
 @dataclass(slots=True, frozen=True)
 class Hook:
-    """One hook. `declared`: by a webhook trigger of the document, which then says its signature and params."""
+    """One hook. `declared`: by a webhook trigger of the document, which says its signature and params."""
 
     name: str
     workflow: str
@@ -43,7 +46,8 @@ def digest(token: str) -> str:
 
 
 def new_secret() -> str:
-    """A secret in the form of Standard Webhooks; GitHub- and Shopify-style signatures use its text as it stands."""
+    """A secret in the form of Standard Webhooks; GitHub- and Shopify-style signatures use its text as it
+    stands."""
     return "whsec_" + base64.b64encode(secrets.token_bytes(32)).decode()
 
 

@@ -1,7 +1,9 @@
-"""The catalog of node types (M20). A stored version never changes; a workflow version pins the versions it uses.
+"""The catalog of node types (M20).
 
-A process command is never stored: it comes only from files on the server (app/nodetypes_files.py), so whoever can write
-to Redis or to the API cannot choose what runs on a worker.
+A stored version never changes; a workflow version pins the versions it uses.
+
+A process command is never stored: it comes only from files on the server (app/nodetypes_files.py), so whoever
+can write to Redis or to the API cannot choose what runs on a worker.
 """
 
 from __future__ import annotations
@@ -34,9 +36,11 @@ class NodeTypes:
         self._keys = keys
 
     async def put(self, fields: dict[str, Any]) -> tuple[NodeType, bool]:
-        """Store a node type (`fields` without version) as the newest version: it, and whether that version is new.
+        """Store a node type (`fields` without version) as the newest version: it, and whether that version is
+        new.
 
-        The same content as the newest version is that version. Raises pydantic's ValidationError for bad fields.
+        The same content as the newest version is that version. Raises pydantic's ValidationError for bad
+        fields.
         """
         name = str(fields["name"])
         for _ in range(_TRIES):
@@ -52,7 +56,10 @@ class NodeTypes:
         raise Unavailable("Too many changes of this node type at once; try again.")
 
     async def install(self, node_type: NodeType) -> bool:
-        """Store a given version of a manifest. False: that version exists with other content, and was left as it is."""
+        """Store a given version of a manifest.
+
+        False: that version exists with other content, and was left as it is.
+        """
         reply = await self._script(node_type, "")
         return reply[0] == b"created" or reply[1] == _encode(node_type)
 
@@ -85,11 +92,14 @@ class NodeTypes:
     async def newest(self) -> list[NodeType]:
         """The newest version of each, by name."""
         flat = await self._batch.call("HGETALL", self._keys.node_types)
-        found = await asyncio.gather(*(self.get(name.decode(), int(version)) for name, version in pairs(flat)))
+        found = await asyncio.gather(
+            *(self.get(name.decode(), int(version)) for name, version in pairs(flat))
+        )
         return sorted(found, key=lambda each: each.name)
 
     async def resolve(self, refs: Iterable[str]) -> dict[str, NodeType]:
-        """The node types that `refs` ("name" or "name@version") mean, by ref and by pinned ref; unknown ones are left out."""
+        """The node types that `refs` ("name" or "name@version") mean, by ref and by pinned ref; unknown ones
+        are left out."""
         found: dict[str, NodeType] = {}
 
         async def look_up(ref: str) -> None:

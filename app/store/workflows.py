@@ -1,6 +1,9 @@
-"""Workflows and every version ever configured (M6). Versions are immutable; the head of a workflow names the current one.
+"""Workflows and every version ever configured (M6).
 
-The same content is the same version: publishing an older version's content again makes that version the current one.
+Versions are immutable; the head of a workflow names the current one.
+
+The same content is the same version: publishing an older version's content again makes that version the
+current one.
 """
 
 from __future__ import annotations
@@ -83,7 +86,9 @@ class Workflows:
         self._batch = batch
         self._keys = keys
 
-    async def publish(self, name: str, document: Mapping[str, Any], *, by: str, if_match: str = "") -> Publication:
+    async def publish(
+        self, name: str, document: Mapping[str, Any], *, by: str, if_match: str = ""
+    ) -> Publication:
         """Make `document` (canonical, pinned) the current version.
 
         `if_match`: "" for none, "*" for any, "-" when it must not exist yet, or the etag the caller read.
@@ -177,7 +182,10 @@ class Workflows:
         return Interface(name, version, record["params"], record["triggers"])
 
     async def archive(self, name: str) -> None:
-        """Take a workflow out of use; its versions and runs stay, and publishing brings it back. Raises NotFound."""
+        """Take a workflow out of use; its versions and runs stay, and publishing brings it back.
+
+        Raises NotFound.
+        """
         await self.head(name)
         await self._batch.call("HSETNX", self._keys.workflow(name), "archived", int(time.time() * 1000))
 

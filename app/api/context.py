@@ -1,0 +1,45 @@
+"""What handlers work with; built once by the composition root."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Self
+
+from app.api.access import Access
+from app.api.counters import TriggerCounts
+from app.api.hook_cache import HookCache
+from app.api.published import PublishedCache
+from app.api.timings import Timings
+from app.settings import Settings
+from app.store.overview import Overview
+from app.store.store import Store
+
+
+@dataclass(slots=True)
+class Api:
+    """The settings, the open store, and what this process remembers of it."""
+
+    settings: Settings
+    store: Store
+    access: Access
+    published: PublishedCache
+    hooks: HookCache
+    overview: Overview
+    timings: Timings
+    openapi: bytes
+    """The OpenAPI document."""
+    counts: TriggerCounts = field(default_factory=TriggerCounts)
+
+    @classmethod
+    def over(cls, store: Store, settings: Settings, timings: Timings, openapi: bytes) -> Self:
+        """Compose it over an open store."""
+        return cls(
+            settings=settings,
+            store=store,
+            access=Access(store.api_keys, store.secret),
+            published=PublishedCache(store.workflows),
+            hooks=HookCache(store.hooks),
+            overview=Overview(store.batcher, store.keys, settings.global_slots),
+            timings=timings,
+            openapi=openapi,
+        )

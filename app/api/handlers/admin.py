@@ -1,0 +1,134 @@
+"""Node types, pools, keys, sessions and the audit."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from pydantic import ValidationError
+from starlette.types import ASGIApp
+
+from app.api.access import COOKIE, SESSION_SECONDS
+from app.api.context import Api
+from app.api.edge import same_origin
+from app.api.http import Call, Header, empty_reply, json_reply
+from app.api.moments import parse_since
+from app.api.schemas import KeyRequest, NodeTypeRequest, SessionRequest, places, read
+from app.core.nodetypes import NodeType
+from app.core.round import iso
+from app.errors import Forbidden, InvalidInput, NotFound, Place, Unauthorized
+
+
+def _shown(node_type: NodeType) -> dict[str, Any]:
+    return node_type.model_dump(mode="json", exclude={"command"})
+
+
+async def list_node_types(call: Call, api: Api) -> ASGIApp:
+    """GET /node-types: the newest version of each."""
+    found = await api.store.node_types.newest()
+    return json_reply({"items": [_shown(each) for each in found], "next_cursor": None})
+
+
+async def get_node_type(call: Call, api: Api) -> ASGIApp:
+    """GET /node-types/{name}, or {name}@{version}."""
+    name, _, version = call.params["name"].partition("@")
+    if version and not (version.isascii() and version.isdigit() and len(version) < 10):
+        raise NotFound(f"There is no node type {name}@{version}.")
+    return json_reply(_shown(await api.store.node_types.get(name, int(version) if version else None)))
+
+
+async def list_node_type_versions(call: Call, api: Api) -> ASGIApp:
+    """GET /node-types/{name}/versions, the newest first."""
+    found = await api.store.node_types.versions(call.params["name"])
+    return json_reply({"items": [_shown(each) for each in found], "next_cursor": None})
+
+
+async def put_node_type(call: Call, api: Api) -> ASGIApp:
+    """PUT /node-types/{name}: a type that runs an image; a process command comes only from files on the
+    server."""
+    body = await call.object()
+    if "command" in body:
+        detail = "a process command comes only from manifest files on the server; give an image"
+        raise InvalidInput(places=[Place("/command", detail)])
+    request = read(NodeTypeRequest, body)
+    try:
+        fields = {"name": call.params["name"], "command": None, **request.model_dump()}
+        node_type, created = await api.store.node_types.put(fields)
+    except ValidationError as error:
+        raise InvalidInput(places=places(error)) from None
+    place = (b"location", f"/api/v1/node-types/{node_type.name}".encode())
+    return json_reply(_shown(node_type), 201 if created else 200, place)
+
+
+async def list_pools(call: Call, api: Api) -> ASGIApp:
+    """GET /pools: slots and who holds them."""
+    return json_reply({"items": await api.overview.pools(), "next_cursor": None})
+
+
+async def list_keys(call: Call, api: Api) -> ASGIApp:
+    """GET /keys."""
+    return json_reply(
+        {"items": [key.public() for key in await api.store.api_keys.list()], "next_cursor": None}
+    )
+
+
+async def create_key(call: Call, api: Api) -> ASGIApp:
+    """POST /keys: the key is shown this once."""
+    request = read(KeyRequest, await call.object())
+    key, text = await api.store.api_keys.create(request.scopes, request.prefix, request.name)
+    api.access.forget()
+    place = (b"location", f"/api/v1/keys/{key.id}".encode())
+    return json_reply(key.public() | {"key": text}, 201, place)
+
+
+async def delete_key(call: Call, api: Api) -> ASGIApp:
+    """DELETE /keys/{key}: it stops working, here at once and elsewhere within 5 s."""
+    await api.store.api_keys.delete(call.params["key"])
+    api.access.forget()
+    return empty_reply()
+
+
+async def create_session(call: Call, api: Api) -> ASGIApp:
+    """POST /session {key}: the cookie of the UI."""
+    if b"origin" in call.headers and not same_origin(call.headers):
+        raise Forbidden("Sign in from a page of this server.")
+    request = read(SessionRequest, await call.object())
+    key = await api.access.verify_key(request.key)
+    if key is None:
+        raise Unauthorized("This is not a valid API key.")
+    return json_reply(key.public(), 200, _cookie(call, api.access.session(key), SESSION_SECONDS))
+
+
+async def delete_session(call: Call, api: Api) -> ASGIApp:
+    """DELETE /session: forget the cookie."""
+    return empty_reply(_cookie(call, "", 0))
+
+
+def _cookie(call: Call, value: str, seconds: int) -> Header:
+    secure = "; Secure" if call.scope.get("scheme") == "https" else ""
+    text = f"{COOKIE}={value}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Strict{secure}"
+    return (b"set-cookie", text.encode("latin-1"))
+
+
+async def read_audit(call: Call, api: Api) -> ASGIApp:
+    """GET /audit?key=&since=, the newest first."""
+    page = await api.store.audit.read(
+        key=call.query.get("key", ""),
+        since_ms=parse_since(call.query.get("since")) or 0,
+        limit=call.number("limit", 100, 1, 1000),
+        cursor=_cursor(call),
+    )
+    return json_reply({**page, "items": [item | {"at": iso(item["at"])} for item in page["items"]]})
+
+
+def _cursor(call: Call) -> str:
+    cursor = call.query.get("cursor", "")
+    if not cursor.replace("-", "", 1).isdigit() and cursor:
+        raise InvalidInput(places=[Place("/cursor", "this is not a cursor of this list")])
+    return cursor
+
+
+async def whoami(call: Call, api: Api) -> ASGIApp:
+    """GET /session: who the caller is, for the UI."""
+    principal = asdict(call.principal)
+    return json_reply(principal | {"scopes": sorted(principal["scopes"])})

@@ -1,0 +1,61 @@
+"""The hooks of a workflow: their URLs and, once, their secrets."""
+
+from __future__ import annotations
+
+import secrets
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from app.api.context import Api
+from app.api.http import Call, empty_reply, json_reply
+from app.api.schemas import HookRequest, read
+from app.core.expressions import Template
+from app.core.round import iso
+from app.store.hooks import Hook
+
+
+def shown(call: Call, hook: Hook, *, with_secret: bool = False) -> dict[str, Any]:
+    """A hook as it is shown; its secret only when it has just been made."""
+    host = call.header(b"host") or "localhost"
+    record: dict[str, Any] = {
+        "id": hook.name,
+        "name": hook.name,
+        "url": f"{call.scope.get('scheme', 'http')}://{host}/hooks/{hook.token}",
+        "signature": hook.signature,
+        "declared": hook.declared,
+        "params": hook.params,
+        "created": iso(hook.created),
+    }
+    return record | {"secret": hook.secret} if with_secret else record
+
+
+async def list_hooks(call: Call, api: Api) -> ASGIApp:
+    """GET /workflows/{workflow}/hooks."""
+    hooks = await api.store.hooks.list(call.params["workflow"])
+    return json_reply({"items": [shown(call, hook) for hook in hooks], "next_cursor": None})
+
+
+async def create_hook(call: Call, api: Api) -> ASGIApp:
+    """POST /workflows/{workflow}/hooks."""
+    request = read(HookRequest, await call.object())
+    workflow = call.params["workflow"]
+    await api.store.workflows.head(workflow)
+    if request.params is not None:
+        Template(request.params)
+    hook = await api.store.hooks.add(
+        workflow,
+        request.name or f"hook-{secrets.token_hex(4)}",
+        signature=request.signature,
+        params=request.params,
+        secret=request.secret,
+    )
+    place = (b"location", f"/api/v1/workflows/{workflow}/hooks".encode())
+    return json_reply(shown(call, hook, with_secret=True), 201, place)
+
+
+async def delete_hook(call: Call, api: Api) -> ASGIApp:
+    """DELETE /workflows/{workflow}/hooks/{hook}."""
+    await api.store.hooks.remove(call.params["workflow"], call.params["hook"])
+    api.hooks.forget()
+    return empty_reply()

@@ -1,0 +1,147 @@
+"""The node protocol: start, checkpoints, records, heartbeat, fail (DESIGN 7). Opened by node tokens only."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp
+
+from app.api.bodies import decode_json
+from app.api.context import Api
+from app.api.http import JSON_TYPE, Call, Reply, json_reply
+from app.api.protocol import (
+    INLINE_INPUTS,
+    CheckpointRequest,
+    FailRequest,
+    HeartbeatRequest,
+    RecordsRequest,
+    StartRequest,
+    step_reports,
+)
+from app.api.schemas import read
+from app.core.graph import Graph, NodeDef
+from app.core.tokens import TokenClaims
+from app.errors import NotFound, StepConflict
+from app.store.nodes import NodeCall, Started
+
+_GO_ON = Reply(200, b'{"cancel":false}', [JSON_TYPE])
+_STOP = Reply(200, b'{"cancel":true}', [JSON_TYPE])
+HEARTBEATS_PER_TIMEOUT = 4
+_SHORTEST, _LONGEST = 0.2, 15.0
+"""Seconds between heartbeats that are asked for."""
+
+
+def _call(claims: TokenClaims) -> NodeCall:
+    return NodeCall(claims.run, claims.ref, claims.attempt)
+
+
+async def _definition(api: Api, claims: TokenClaims) -> tuple[Graph, NodeDef]:
+    graph = await api.store.graphs.get(claims.workflow, claims.version)
+    index = graph.index.get(claims.ref.partition(":")[0])
+    if index is None:
+        raise NotFound("There is no such node.")
+    return graph, graph.nodes[index]
+
+
+async def start(call: Call, api: Api) -> ASGIApp:
+    """POST .../start: the attempt goes to this instance."""
+    request = read(StartRequest, decode_json(await call.body()))
+    claims: TokenClaims = call.principal
+    graph, node = await _definition(api, claims)
+    upstream = [graph.nodes[edge.node].name for edge in node.needs]
+    heartbeat_ms = node.timeouts.heartbeat_ms
+    started = await api.store.nodes.start(_call(claims), request.instance, heartbeat_ms, upstream)
+    return json_reply(_start_body(claims, node, started, heartbeat_ms))
+
+
+def _start_body(claims: TokenClaims, node: NodeDef, started: Started, heartbeat_ms: int) -> dict[str, Any]:
+    body: dict[str, Any] = {
+        "epoch": started.epoch,
+        "attempt": started.attempt,
+        "config": started.config if started.config is not None else node.config.render({}),
+        "inputs": _inputs(claims, started),
+        "checkpoint": {
+            "step": started.step,
+            "seq": started.seq,
+            "data": started.data,
+            "metadata": started.metadata,
+        },
+        "tolerate": node.tolerate,
+        "heartbeat": min(max(heartbeat_ms / 1000 / HEARTBEATS_PER_TIMEOUT, _SHORTEST), _LONGEST),
+        "type": node.type,
+    }
+    index = claims.ref.partition(":")[2]
+    return body | {"item": started.item, "index": int(index)} if index else body
+
+
+def _inputs(claims: TokenClaims, started: Started) -> dict[str, Any]:
+    """Metadata by upstream node, inline up to INLINE_INPUTS bytes together, beyond that as {"$href"}."""
+    found: dict[str, Any] = {}
+    total = 0
+    for name, raw in started.inputs.items():
+        size = len(raw or b"")
+        if total + size > INLINE_INPUTS:
+            node, _, index = claims.ref.partition(":")
+            item = f"/items/{index}" if index else ""
+            found[name] = {"$href": f"/api/v1/runs/{claims.run}/nodes/{node}{item}/inputs/{name}"}
+        else:
+            total += size
+            found[name] = None if raw is None else orjson.Fragment(raw)
+    return found
+
+
+async def get_input(call: Call, api: Api) -> ASGIApp:
+    """GET .../inputs/{upstream}: the metadata of one upstream node."""
+    claims: TokenClaims = call.principal
+    graph, node = await _definition(api, claims)
+    name = call.params["upstream"]
+    if name not in {graph.nodes[edge.node].name for edge in node.needs}:
+        raise NotFound("There is no such upstream node.")
+    upstream = await api.store.runs.node(claims.run, name)
+    return json_reply(upstream.get("metadata"))
+
+
+async def checkpoint(call: Call, api: Api) -> ASGIApp:
+    """POST .../checkpoints."""
+    request = read(CheckpointRequest, decode_json(await call.body()))
+    claims: TokenClaims = call.principal
+    try:
+        cancel = await api.store.nodes.checkpoint(_call(claims), request.epoch, step_reports(request.steps))
+    except StepConflict as error:
+        if error.extra.get("differs"):
+            await _audit_conflict(call, api, claims)
+        raise
+    return _STOP if cancel else _GO_ON
+
+
+async def _audit_conflict(call: Call, api: Api, claims: TokenClaims) -> None:
+    """A step recorded twice with different content means that two programs believe they are this attempt."""
+    write = api.store.audit.write(
+        key=f"node:{claims.run}", action="POST checkpoints", target=call.scope["path"], outcome="conflict"
+    )
+    await asyncio.gather(write, return_exceptions=True)
+
+
+async def records(call: Call, api: Api) -> ASGIApp:
+    """POST .../records: failed records for the ledger."""
+    request = read(RecordsRequest, decode_json(await call.body()))
+    claims: TokenClaims = call.principal
+    failed = [record.model_dump(exclude_none=True) for record in request.failed]
+    return json_reply({"count": await api.store.nodes.records(_call(claims), request.epoch, failed)})
+
+
+async def heartbeat(call: Call, api: Api) -> ASGIApp:
+    """POST .../heartbeat."""
+    request = read(HeartbeatRequest, decode_json(await call.body()))
+    return _STOP if await api.store.nodes.heartbeat(_call(call.principal), request.epoch) else _GO_ON
+
+
+async def fail(call: Call, api: Api) -> ASGIApp:
+    """POST .../fail: the attempt failed by its own word."""
+    request = read(FailRequest, decode_json(await call.body()))
+    await api.store.nodes.fail(
+        _call(call.principal), request.epoch, request.type, request.message, request.retryable
+    )
+    return json_reply({})

@@ -1,0 +1,153 @@
+"""Reading runs: the run, its nodes, items, failed records and attempts."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.types import ASGIApp
+
+from app.api.access import Principal
+from app.api.context import Api
+from app.api.http import Call, json_reply
+from app.api.moments import parse_since
+from app.errors import Forbidden, InvalidInput, NotFound, Place
+
+_RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
+_CURSOR = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
+_NODE = re.compile(r"[a-z][a-z0-9_]{0,62}(:(0|[1-9][0-9]{0,8}))?")
+
+
+async def visible_run(call: Call, api: Api) -> dict[str, Any]:
+    """The run of the path. Raises NotFound, or Forbidden when its workflow is outside the key's prefix."""
+    name = call.params["run"]
+    if not _RUN.fullmatch(name):
+        raise NotFound("There is no such run.")
+    run = await api.store.runs.get(name)
+    principal: Principal = call.principal
+    if not principal.may_touch(run["workflow"]):
+        raise Forbidden("This run's workflow is outside the key's prefix.")
+    return run
+
+
+def ref_of(call: Call) -> str:
+    """The node run of the path: "node" or "node:3"; a query member `item` means an item of it.
+
+    Raises NotFound.
+    """
+    ref = call.params["node"]
+    item = call.query.get("item")
+    if item is not None and ":" not in ref:
+        ref = f"{ref}:{item}"
+    if not _NODE.fullmatch(ref):
+        raise NotFound("There is no such node.")
+    return ref
+
+
+def _page(call: Call, default: int = 100) -> tuple[int, str | None]:
+    cursor = call.query.get("cursor") or None
+    if cursor is not None and not _CURSOR.fullmatch(cursor):
+        raise InvalidInput(places=[Place("/cursor", "this is not a cursor of this list")])
+    return call.number("limit", default, 1, 1000), cursor
+
+
+def _listed(items: Any, cursor: str | None) -> ASGIApp:
+    return json_reply({"items": items, "next_cursor": cursor})
+
+
+async def list_runs(call: Call, api: Api) -> ASGIApp:
+    """GET /runs, the newest first. A key with a prefix sees its workflows' runs only."""
+    principal: Principal = call.principal
+    workflow = call.query.get("workflow") or None
+    if workflow is not None and not principal.may_touch(workflow):
+        raise Forbidden("This workflow is outside the key's prefix.")
+    limit, cursor = _page(call)
+    items, after = await api.store.runs.list(
+        workflow=workflow,
+        status=_status(call),
+        label=_label(call),
+        since_ms=parse_since(call.query.get("since")),
+        limit=limit,
+        cursor=cursor,
+    )
+    return _listed([run for run in items if principal.may_touch(run["workflow"])], after)
+
+
+def _status(call: Call) -> str | None:
+    status = call.query.get("status") or None
+    if status not in {None, "queued", "running", "succeeded", "failed", "cancelled"}:
+        raise InvalidInput(
+            places=[Place("/status", "queued, running, succeeded, failed or cancelled is expected")]
+        )
+    return status
+
+
+def _label(call: Call) -> str | None:
+    label = call.query.get("label") or None
+    if label is not None and len(label) > 320:
+        raise InvalidInput(places=[Place("/label", "NAME or NAME=VALUE is expected")])
+    return label
+
+
+async def get_run(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}."""
+    return json_reply(await visible_run(call, api))
+
+
+async def list_nodes(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}/nodes, those that are still pending too."""
+    run = await visible_run(call, api)
+    return _listed(*await api.store.runs.nodes(run["id"], *_page(call, 1000)))
+
+
+async def get_node(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}/nodes/{node}."""
+    run = await visible_run(call, api)
+    return json_reply(await api.store.runs.node(run["id"], ref_of(call)))
+
+
+async def list_items(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}/nodes/{node}/items?status=."""
+    run = await visible_run(call, api)
+    limit, cursor = _page(call)
+    node = ref_of(call)
+    return _listed(
+        *await api.store.runs.items(run["id"], node, call.query.get("status") or None, limit, cursor)
+    )
+
+
+async def list_records(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}/nodes/{node}/records: the ledger of failed records."""
+    run = await visible_run(call, api)
+    return _listed(*await api.store.runs.records(run["id"], ref_of(call), *_page(call)))
+
+
+async def list_attempts(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}/nodes/{node}/attempts."""
+    run = await visible_run(call, api)
+    return _listed(await api.store.runs.attempts(run["id"], ref_of(call)), None)
+
+
+async def list_triggers(call: Call, api: Api) -> ASGIApp:
+    """GET /triggers?state=."""
+    principal: Principal = call.principal
+    state = call.query.get("state") or None
+    if state not in {None, "queued", "started", "duplicate", "filtered", "rejected", "dead"}:
+        raise InvalidInput(
+            places=[Place("/state", "queued, started, duplicate, filtered, rejected or dead is expected")]
+        )
+    limit, cursor = _page(call)
+    items, after = await api.store.triggers.list(state, limit, cursor)
+    return _listed([receipt for receipt in items if principal.may_touch(receipt["workflow"] or "")], after)
+
+
+async def get_trigger(call: Call, api: Api) -> ASGIApp:
+    """GET /triggers/{receipt}."""
+    name = call.params["receipt"]
+    if not _RUN.fullmatch(name):
+        raise NotFound("There is no such trigger.")
+    receipt = await api.store.triggers.get(name)
+    principal: Principal = call.principal
+    if not principal.may_touch(receipt["workflow"] or ""):
+        raise Forbidden("This trigger's workflow is outside the key's prefix.")
+    return json_reply(receipt)

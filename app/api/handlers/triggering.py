@@ -1,0 +1,135 @@
+"""The ways in: POST runs and POST hooks.
+
+Both end in one script of the store, and answer when it is durable.
+"""
+
+from __future__ import annotations
+
+import re
+from hashlib import sha256
+from typing import Any
+from urllib.parse import parse_qsl
+
+import orjson
+from starlette.types import ASGIApp
+
+from app.api.access import Principal
+from app.api.bodies import decode_json
+from app.api.context import Api
+from app.api.http import JSON_TYPE, Call, Reply
+from app.api.published import Published, Webhook
+from app.api.schemas import RunRequest, read
+from app.api.signatures import SECRET_HEADERS, delivery_key, verified
+from app.core.expressions import Template
+from app.errors import Conflict, ExpressionError, InvalidInput, NotFound, Place, Unauthorized
+from app.store.hooks import Hook
+from app.store.triggers import Accepted, Trigger
+
+_VISIBLE = re.compile(r"[\x21-\x7e]{1,255}")
+_BAD_HOOK = "The hook does not exist, or the signature is not valid."
+
+
+async def start_run(call: Call, api: Api) -> ASGIApp:
+    """POST /workflows/{workflow}/runs."""
+    raw = await call.body()
+    request = read(RunRequest, decode_json(raw) if raw else {})
+    key = _idempotency_key(call.header(b"idempotency-key"))
+    published = await api.published.usable(call.params["workflow"], request.version)
+    principal: Principal = call.principal
+    trigger = Trigger(
+        workflow=published.name,
+        version=published.version,
+        source="api",
+        params=published.params.apply(request.params),
+        labels=request.labels,
+        priority=request.priority,
+        scope=f"{published.name}:{principal.id}" if key else None,
+        key=key,
+        digest=sha256(raw).hexdigest() if key else None,
+    )
+    accepted = await _accept(api, trigger)
+    body = {"run": accepted.run, "receipt": accepted.receipt}
+    place = f"/api/v1/runs/{accepted.run}" if accepted.run else f"/api/v1/triggers/{accepted.receipt}"
+    return Reply(202, orjson.dumps(body), [JSON_TYPE, (b"location", place.encode())])
+
+
+async def _accept(api: Api, trigger: Trigger) -> Accepted:
+    accepted = await api.store.triggers.accept(trigger)
+    api.counts.add(trigger.source, "duplicate" if accepted.repeated else accepted.state)
+    return accepted
+
+
+def _idempotency_key(value: str | None) -> str | None:
+    if value is not None and not _VISIBLE.fullmatch(value):
+        detail = "1 to 255 visible ASCII characters are expected"
+        raise InvalidInput("The Idempotency-Key is not valid.", [Place("", detail)])
+    return value
+
+
+async def receive_hook(call: Call, api: Api) -> ASGIApp:
+    """POST /hooks/{token}. An unknown hook and a bad signature look the same."""
+    raw = await call.body()
+    hook = await api.hooks.find(call.params["token"])
+    published, webhook = await _target(api, hook)
+    secret = hook.secret if hook else "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+    if not verified(webhook.signature, secret, raw, call.headers) or hook is None or published is None:
+        raise Unauthorized(_BAD_HOOK)
+    key = _idempotency_key(delivery_key(webhook.signature, call.headers))
+    event = {
+        "body": decode_json(raw) if raw else None,
+        "headers": _plain_headers(call),
+        "query": _query(call),
+    }
+    params, dead = _params(published, webhook, event)
+    trigger = Trigger(
+        workflow=published.name,
+        version=published.version,
+        source=f"hook:{hook.name}",
+        params=params,
+        event=event,
+        scope=f"hook:{hook.workflow}:{hook.name}" if key else None,
+        key=key,
+        digest=sha256(raw).hexdigest() if key else None,
+        dead=dead,
+    )
+    accepted = await _accept(api, trigger)
+    receipt = {"receipt": accepted.receipt, "workflow": published.name, "run": accepted.run}
+    return Reply(202, orjson.dumps({"receipts": [receipt]}), [JSON_TYPE])
+
+
+async def _target(api: Api, hook: Hook | None) -> tuple[Published | None, Webhook]:
+    """The version and webhook a hook stands for; no version where the hook is unknown or out of use."""
+    nothing = None, Webhook("standard", None)
+    if hook is None:
+        return nothing
+    try:
+        published = await api.published.current(hook.workflow)
+    except (NotFound, Conflict):
+        return nothing
+    if not hook.declared:
+        return published, Webhook(hook.signature, Template(hook.params) if hook.params is not None else None)
+    webhook = published.webhooks.get(hook.name)
+    return (published, webhook) if webhook is not None else nothing
+
+
+def _params(
+    published: Published, webhook: Webhook, event: dict[str, Any]
+) -> tuple[dict[str, Any], str | None]:
+    """The run's params, or none and why the trigger is dead."""
+    try:
+        given = event["body"] if webhook.params is None else webhook.params.render({"event": event})
+        return published.params.apply({} if given is None else given), None
+    except ExpressionError as error:
+        return {}, error.message
+    except InvalidInput as error:
+        details = "; ".join(f"{place.pointer}: {place.detail}" for place in error.places[:8])
+        return {}, f"{error.message} {details}".strip()
+
+
+def _plain_headers(call: Call) -> dict[str, str]:
+    pairs = ((name.decode("latin-1"), value.decode("latin-1")) for name, value in call.headers.items())
+    return {name: value for name, value in pairs if name not in SECRET_HEADERS}
+
+
+def _query(call: Call) -> dict[str, str]:
+    return dict(parse_qsl(call.scope.get("query_string", b"").decode("latin-1"), keep_blank_values=True))

@@ -1,0 +1,182 @@
+"""Workflows: publishing, reading, comparing, archiving, and what the editor saves beside them."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import asdict
+from typing import Any
+
+import orjson
+from starlette.types import ASGIApp
+
+from app.api.access import Principal
+from app.api.bodies import decode_json, decode_yaml
+from app.api.context import Api
+from app.api.difference import difference
+from app.api.handlers.hooks import shown
+from app.api.http import JSON_TYPE, Call, Header, Reply, empty_reply, json_reply
+from app.core.round import iso
+from app.core.spec import parse_workflow
+from app.core.validate import check, type_refs
+from app.errors import InvalidInput, NotFound, Place, PreconditionFailed
+from app.store.workflows import Head, canonical_bytes, etag_of
+
+_IN_THREAD = 64 << 10
+"""Bytes of a body past which it is read and checked in a thread, so that the loop goes on."""
+_YAML = {"application/yaml", "application/x-yaml", "text/yaml"}
+_COMPARE = re.compile(r"(\d{1,9})\.\.\.(\d{1,9})")
+
+
+def head_json(head: Head) -> dict[str, Any]:
+    """A head as it is shown: ISO times."""
+    record = asdict(head) | {"created": iso(head.created), "updated": iso(head.updated)}
+    record["archived"] = iso(head.archived) if head.archived is not None else None
+    return record
+
+
+def _etag(value: str) -> Header:
+    return (b"etag", f'"{value}"'.encode())
+
+
+async def put_workflow(call: Call, api: Api) -> ASGIApp:
+    """PUT /workflows/{workflow}: publish a version; with ?dry_run=true only check it."""
+    name = call.params["workflow"]
+    document = await _checked(call, api, name)
+    principal: Principal = call.principal
+    if call.flag("dry_run"):
+        return json_reply(
+            {"name": name, "valid": True, "etag": etag_of(canonical_bytes(document)), "document": document}
+        )
+    done = await api.store.workflows.publish(name, document, by=principal.id, if_match=_if_match(call))
+    api.published.forget(name)
+    made = await api.store.hooks.declare(name, _webhooks(document))
+    hooks = [shown(call, hook, with_secret=True) for hook in made]
+    body = {"name": name, "version": done.version, "etag": done.etag, "hooks": hooks}
+    place = (b"location", f"/api/v1/workflows/{name}".encode())
+    return json_reply(body, 201 if done.created else 200, _etag(done.etag), place)
+
+
+async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
+    """The body as a canonical document with its node types pinned. Raises InvalidInput with every place."""
+    raw = await call.body()
+    content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
+    decode = decode_yaml if content_type in _YAML else decode_json
+
+    def parse() -> Any:
+        value = decode(raw)
+        return parse_workflow(value)
+
+    workflow = await _heavy(len(raw), parse)
+    if workflow.name != name:
+        raise InvalidInput(
+            places=[Place("/name", f"the name in the document must be the one in the path, {name}")]
+        )
+    node_types = await api.store.node_types.resolve(type_refs(workflow))
+    return await _heavy(len(raw), lambda: check(workflow, node_types).canonical())
+
+
+async def _heavy(size: int, work: Any) -> Any:
+    return await asyncio.to_thread(work) if size > _IN_THREAD else work()
+
+
+def _if_match(call: Call) -> str:
+    match, none = call.header(b"if-match"), call.header(b"if-none-match")
+    if none is not None:
+        if none.strip() != "*" or match is not None:
+            raise PreconditionFailed("Only If-None-Match: * is understood here.")
+        return "-"
+    if match is None:
+        return ""
+    value = match.strip().removeprefix("W/").strip('"')
+    if not value:
+        raise PreconditionFailed("The If-Match header is empty.")
+    return value if value != "-" else "?"
+
+
+def _webhooks(document: dict[str, Any]) -> list[tuple[str, str]]:
+    triggers: list[dict[str, Any]] = document.get("triggers") or []
+    webhooks = [trigger["webhook"] for trigger in triggers if trigger.get("webhook")]
+    return [(webhook["name"], webhook.get("signature", "standard")) for webhook in webhooks]
+
+
+async def list_workflows(call: Call, api: Api) -> ASGIApp:
+    """GET /workflows."""
+    principal: Principal = call.principal
+    heads, cursor = await api.store.workflows.list(
+        prefix=principal.prefix,
+        archived=call.flag("archived"),
+        limit=call.number("limit", 100, 1, 1000),
+        cursor=call.query.get("cursor", ""),
+    )
+    return json_reply({"items": [head_json(head) for head in heads], "next_cursor": cursor})
+
+
+async def get_workflow(call: Call, api: Api) -> ASGIApp:
+    """GET /workflows/{workflow}: the head and the current document."""
+    head = await api.store.workflows.head(call.params["workflow"])
+    return await _version_reply(api, head, head.version)
+
+
+async def _version_reply(api: Api, head: Head, version: int) -> ASGIApp:
+    document = await api.store.workflows.document_bytes(head.name, version)
+    etag = etag_of(document)
+    body = head_json(head) | {"version": version, "etag": etag, "document": orjson.Fragment(document)}
+    return json_reply(body, 200, _etag(etag))
+
+
+async def list_versions(call: Call, api: Api) -> ASGIApp:
+    """GET /workflows/{workflow}/versions, the newest first."""
+    infos = await api.store.workflows.versions(call.params["workflow"])
+    return json_reply(
+        {"items": [asdict(i) | {"created": iso(i.created)} for i in infos], "next_cursor": None}
+    )
+
+
+async def get_version(call: Call, api: Api) -> ASGIApp:
+    """GET /workflows/{workflow}/versions/{n}, or {a}...{b} for what differs between two."""
+    name, which = call.params["workflow"], call.params["version"]
+    compared = _COMPARE.fullmatch(which)
+    if compared:
+        old, new = [await api.store.workflows.document(name, int(number)) for number in compared.groups()]
+        changes = await asyncio.to_thread(difference, old, new)
+        return json_reply({"from": int(compared[1]), "to": int(compared[2]), "changes": changes})
+    if not (which.isascii() and which.isdigit() and len(which) < 10):
+        raise NotFound("A version is a number, or two with ... between them.")
+    head = await api.store.workflows.head(name)
+    return await _version_reply(api, head, int(which))
+
+
+async def archive_workflow(call: Call, api: Api) -> ASGIApp:
+    """DELETE /workflows/{workflow}: out of use; versions and runs stay."""
+    await api.store.workflows.archive(call.params["workflow"])
+    api.published.forget(call.params["workflow"])
+    return empty_reply()
+
+
+async def get_draft(call: Call, api: Api) -> ASGIApp:
+    """GET /workflows/{workflow}/draft."""
+    return _stored(await api.store.workflows.draft(call.params["workflow"]))
+
+
+async def put_draft(call: Call, api: Api) -> ASGIApp:
+    """PUT /workflows/{workflow}/draft: any object, valid or not."""
+    raw = orjson.dumps(await call.object())
+    await api.store.workflows.save_draft(call.params["workflow"], raw)
+    return json_reply({"etag": etag_of(raw)}, 200, _etag(etag_of(raw)))
+
+
+async def get_layout(call: Call, api: Api) -> ASGIApp:
+    """GET /workflows/{workflow}/layout."""
+    return _stored(await api.store.workflows.layout(call.params["workflow"]))
+
+
+async def put_layout(call: Call, api: Api) -> ASGIApp:
+    """PUT /workflows/{workflow}/layout: positions on the canvas."""
+    raw = orjson.dumps(await call.object())
+    await api.store.workflows.save_layout(call.params["workflow"], raw)
+    return json_reply({"etag": etag_of(raw)}, 200, _etag(etag_of(raw)))
+
+
+def _stored(raw: bytes) -> ASGIApp:
+    return Reply(200, raw, [JSON_TYPE, _etag(etag_of(raw))])

@@ -1,0 +1,150 @@
+"""The bodies of the node protocol (DESIGN 7), and their limits."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import orjson
+from pydantic import BaseModel, Field, StringConstraints
+
+from app.api.schemas import Input
+from app.errors import InvalidInput, Place, TooLarge
+from app.store.nodes import StepReport
+
+MAX_POSITION = 64 << 10
+"""Bytes of a position's data."""
+MAX_METADATA = 256 << 10
+"""Bytes of a node run's metadata."""
+INLINE_INPUTS = 1 << 20
+"""Bytes of the inputs that travel with start's answer; the rest by reference."""
+
+_Epoch = Annotated[int, Field(ge=1, lt=1 << 53)]
+_Count = Annotated[int, Field(ge=0, lt=1 << 53)]
+
+
+class StartRequest(Input):
+    """Begin, or begin again after a restart.
+
+    `instance` is the pod's UID, or a UUID made at the process's start.
+    """
+
+    instance: Annotated[str, StringConstraints(min_length=1, max_length=128)]
+
+
+class Progress(Input):
+    """How far execute is; for display only."""
+
+    done: _Count
+    total: _Count | None = None
+
+
+class Step(Input):
+    """With `seq` a position inside execute, without it the end of a step."""
+
+    step: Literal["configure", "execute", "output", "finalize"]
+    seq: _Count | None = None
+    data: Any = None
+    metadata: Any = None
+    progress: Progress | None = None
+
+
+class CheckpointRequest(Input):
+    """Steps and positions, in order; all are taken or none."""
+
+    epoch: _Epoch
+    steps: Annotated[list[Step], Field(min_length=1, max_length=256)]
+
+
+class FailedRecord(Input):
+    """A record that failed: its position in the stream, and why."""
+
+    index: _Count
+    key: Annotated[str, StringConstraints(max_length=1024)] | None = None
+    type: Annotated[str, StringConstraints(max_length=256)]
+    message: Annotated[str, StringConstraints(max_length=4096)]
+
+
+class RecordsRequest(Input):
+    """Failed records for the ledger; the same index again replaces the entry."""
+
+    epoch: _Epoch
+    failed: Annotated[list[FailedRecord], Field(max_length=1000)]
+
+
+class HeartbeatRequest(Input):
+    """I live."""
+
+    epoch: _Epoch
+
+
+class FailRequest(Input):
+    """The attempt failed."""
+
+    epoch: _Epoch
+    type: Annotated[str, StringConstraints(max_length=256)]
+    message: Annotated[str, StringConstraints(max_length=16384)]
+    retryable: bool = True
+
+
+class Started(BaseModel):
+    """What a node needs to begin or to go on."""
+
+    epoch: int
+    attempt: int
+    config: Any
+    inputs: dict[str, Any]
+    checkpoint: dict[str, Any]
+    tolerate: float
+    heartbeat: float
+    type: str | None
+
+
+class Cancel(BaseModel):
+    """Whether the node should stop."""
+
+    cancel: bool
+
+
+class Count(BaseModel):
+    """How many failed records the ledger holds."""
+
+    count: int
+
+
+def step_reports(steps: list[Step]) -> list[StepReport]:
+    """The steps as the store takes them.
+
+    Raises InvalidInput for members that do not belong, TooLarge past the limits.
+    """
+    return [_report(step, f"/steps/{index}") for index, step in enumerate(steps)]
+
+
+def _report(step: Step, place: str) -> StepReport:
+    given = step.model_fields_set
+    if step.seq is not None and step.step != "execute":
+        raise InvalidInput(places=[Place(f"{place}/seq", "only execute has positions")])
+    if step.seq is None and step.data is not None:
+        raise InvalidInput(places=[Place(f"{place}/data", "data needs a seq")])
+    output = step.step == "output"
+    if not output and step.metadata is not None:
+        raise InvalidInput(places=[Place(f"{place}/metadata", "only output brings metadata")])
+    data = None if step.seq is None else _bounded(step.data, MAX_POSITION, f"{place}/data")
+    metadata = (
+        _bounded(step.metadata, MAX_METADATA, f"{place}/metadata") if output and "metadata" in given else None
+    )
+    progress = step.progress
+    return StepReport(
+        step=step.step,
+        seq=step.seq,
+        data=data,
+        metadata=metadata,
+        done=progress.done if progress else None,
+        total=progress.total if progress else None,
+    )
+
+
+def _bounded(value: Any, limit: int, place: str) -> bytes:
+    raw = orjson.dumps(value)
+    if len(raw) > limit:
+        raise TooLarge(places=[Place(place, f"{len(raw)} bytes; at most {limit} are allowed")])
+    return raw

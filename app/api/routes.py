@@ -1,0 +1,346 @@
+"""Every route of the API, as data."""
+
+from __future__ import annotations
+
+from app.api import protocol as p
+from app.api import schemas as s
+from app.api.access import Scope
+from app.api.handlers import admin, events, hooks, logs, nodes, runs, system, triggering, workflows
+from app.api.table import API, Auth, Route
+
+READ = (Scope.READ,)
+TRIGGER = (Scope.TRIGGER,)
+READ_OR_TRIGGER = (Scope.READ, Scope.TRIGGER)
+WRITE = (Scope.WRITE,)
+ADMIN = (Scope.ADMIN,)
+
+_PAGED = ("limit", "cursor")
+_W = f"{API}/workflows/{{workflow}}"
+_R = f"{API}/runs/{{run}}"
+_N = f"{_R}/nodes/{{node}}"
+
+WORKFLOWS = [
+    Route(
+        "GET",
+        f"{API}/workflows",
+        workflows.list_workflows,
+        "List workflows",
+        "workflows",
+        READ,
+        response=s.Page,
+        query=("archived", *_PAGED),
+    ),
+    Route(
+        "PUT",
+        _W,
+        workflows.put_workflow,
+        "Publish a version (If-Match; the body is a workflow document, JSON or YAML)",
+        "workflows",
+        WRITE,
+        response=s.PublishedVersion,
+        status=201,
+        query=("dry_run",),
+    ),
+    Route("GET", _W, workflows.get_workflow, "The current version", "workflows", READ),
+    Route("DELETE", _W, workflows.archive_workflow, "Archive", "workflows", WRITE, status=204),
+    Route(
+        "GET", f"{_W}/versions", workflows.list_versions, "List versions", "workflows", READ, response=s.Page
+    ),
+    Route(
+        "GET",
+        f"{_W}/versions/{{version}}",
+        workflows.get_version,
+        "One version, or the changes from a to b: {a}...{b}",
+        "workflows",
+        READ,
+    ),
+    Route("GET", f"{_W}/draft", workflows.get_draft, "The editor's draft", "workflows", READ),
+    Route("PUT", f"{_W}/draft", workflows.put_draft, "Save the draft", "workflows", WRITE),
+    Route("GET", f"{_W}/layout", workflows.get_layout, "Positions on the canvas", "workflows", READ),
+    Route("PUT", f"{_W}/layout", workflows.put_layout, "Save positions", "workflows", WRITE),
+    Route(
+        "GET", f"{_W}/hooks", hooks.list_hooks, "List hooks and their URLs", "hooks", WRITE, response=s.Page
+    ),
+    Route(
+        "POST",
+        f"{_W}/hooks",
+        hooks.create_hook,
+        "Make a hook; its secret is shown this once",
+        "hooks",
+        WRITE,
+        request=s.HookRequest,
+        status=201,
+    ),
+    Route("DELETE", f"{_W}/hooks/{{hook}}", hooks.delete_hook, "Remove a hook", "hooks", WRITE, status=204),
+]
+
+TRIGGERING = [
+    Route(
+        "POST",
+        f"{_W}/runs",
+        triggering.start_run,
+        "Start a run (Idempotency-Key)",
+        "triggers",
+        TRIGGER,
+        request=s.RunRequest,
+        response=s.RunAccepted,
+        status=202,
+    ),
+    Route(
+        "POST",
+        "/hooks/{token}",
+        triggering.receive_hook,
+        "Receive a webhook",
+        "triggers",
+        auth=Auth.PUBLIC,
+        response=s.Receipts,
+        status=202,
+    ),
+    Route(
+        "GET",
+        f"{API}/triggers",
+        runs.list_triggers,
+        "List receipts",
+        "triggers",
+        READ,
+        response=s.Page,
+        query=("state", *_PAGED),
+    ),
+    Route(
+        "GET",
+        f"{API}/triggers/{{receipt}}",
+        runs.get_trigger,
+        "What became of a trigger",
+        "triggers",
+        READ_OR_TRIGGER,
+        response=s.Receipt,
+    ),
+]
+
+RUNS = [
+    Route(
+        "GET",
+        f"{API}/runs",
+        runs.list_runs,
+        "List runs",
+        "runs",
+        READ,
+        response=s.Page,
+        query=("workflow", "status", "label", "since", *_PAGED),
+    ),
+    Route("GET", _R, runs.get_run, "One run", "runs", READ),
+    Route("GET", f"{_R}/nodes", runs.list_nodes, "Its nodes", "runs", READ, response=s.Page, query=_PAGED),
+    Route(
+        "GET",
+        f"{_R}/events",
+        events.stream_events,
+        "Every transition, as server-sent events (Last-Event-ID)",
+        "runs",
+        READ,
+        query=("after",),
+    ),
+    Route("GET", _N, runs.get_node, "One node run", "runs", READ, query=("item",)),
+    Route(
+        "GET",
+        f"{_N}/items",
+        runs.list_items,
+        "The items of a map",
+        "runs",
+        READ,
+        response=s.Page,
+        query=("status", *_PAGED),
+    ),
+    Route(
+        "GET",
+        f"{_N}/records",
+        runs.list_records,
+        "The ledger of failed records",
+        "runs",
+        READ,
+        response=s.Page,
+        query=("item", *_PAGED),
+    ),
+    Route(
+        "GET",
+        f"{_N}/attempts",
+        runs.list_attempts,
+        "Its attempts",
+        "runs",
+        READ,
+        response=s.Page,
+        query=("item",),
+    ),
+    Route(
+        "GET",
+        f"{_N}/logs",
+        logs.stream_logs,
+        "The log of an attempt",
+        "runs",
+        READ,
+        query=("attempt", "item", "follow"),
+    ),
+]
+
+ADMINISTRATION = [
+    Route(
+        "GET",
+        f"{API}/node-types",
+        admin.list_node_types,
+        "List node types",
+        "node types",
+        READ,
+        response=s.Page,
+    ),
+    Route("GET", f"{API}/node-types/{{name}}", admin.get_node_type, "One node type", "node types", READ),
+    Route(
+        "PUT",
+        f"{API}/node-types/{{name}}",
+        admin.put_node_type,
+        "Register an image as a node type",
+        "node types",
+        ADMIN,
+        request=s.NodeTypeRequest,
+        status=201,
+    ),
+    Route(
+        "GET",
+        f"{API}/node-types/{{name}}/versions",
+        admin.list_node_type_versions,
+        "Its versions",
+        "node types",
+        READ,
+        response=s.Page,
+    ),
+    Route("GET", f"{API}/pools", admin.list_pools, "Pools and their holders", "pools", READ, response=s.Page),
+    Route("GET", f"{API}/keys", admin.list_keys, "List API keys", "keys", ADMIN, response=s.Page),
+    Route(
+        "POST",
+        f"{API}/keys",
+        admin.create_key,
+        "Make an API key",
+        "keys",
+        ADMIN,
+        request=s.KeyRequest,
+        response=s.KeyCreated,
+        status=201,
+    ),
+    Route("DELETE", f"{API}/keys/{{key}}", admin.delete_key, "Revoke an API key", "keys", ADMIN, status=204),
+    Route(
+        "GET",
+        f"{API}/audit",
+        admin.read_audit,
+        "What was done by which key",
+        "keys",
+        ADMIN,
+        response=s.Page,
+        query=("key", "since", *_PAGED),
+    ),
+    Route("GET", f"{API}/session", admin.whoami, "Who I am", "session"),
+    Route(
+        "POST",
+        f"{API}/session",
+        admin.create_session,
+        "Sign in to the UI",
+        "session",
+        auth=Auth.PUBLIC,
+        request=s.SessionRequest,
+    ),
+    Route(
+        "DELETE", f"{API}/session", admin.delete_session, "Sign out", "session", auth=Auth.PUBLIC, status=204
+    ),
+]
+
+SYSTEM = [
+    Route("GET", "/livez", system.livez, "The process answers", "system", auth=Auth.PUBLIC),
+    Route(
+        "GET",
+        "/readyz",
+        system.readyz,
+        "Redis answers and keeps what it acknowledges",
+        "system",
+        auth=Auth.PUBLIC,
+    ),
+    Route("GET", "/metrics", system.metrics, "Prometheus metrics", "system", auth=Auth.PUBLIC),
+    Route("GET", f"{API}/openapi.json", system.openapi, "This document", "system", auth=Auth.PUBLIC),
+    Route("GET", f"{API}/docs", system.docs_page, "Its page", "system", auth=Auth.PUBLIC, hidden=True),
+    Route(
+        "GET",
+        f"{API}/docs/{{asset}}",
+        system.docs_asset,
+        "Files of the page",
+        "system",
+        auth=Auth.PUBLIC,
+        hidden=True,
+    ),
+    Route(
+        "GET",
+        f"{API}/schemas/{{name}}",
+        system.schema,
+        "JSON Schema of workflow or node-type",
+        "system",
+        auth=Auth.PUBLIC,
+    ),
+]
+
+
+def _protocol(base: str) -> list[Route]:
+    """The node protocol below a node, or below an item of a map."""
+    tag, auth = "node protocol", Auth.NODE
+    return [
+        Route(
+            "POST",
+            f"{base}/start",
+            nodes.start,
+            "Begin, or go on after a restart",
+            tag,
+            auth=auth,
+            request=p.StartRequest,
+            response=p.Started,
+        ),
+        Route(
+            "POST",
+            f"{base}/checkpoints",
+            nodes.checkpoint,
+            "Steps that ended, positions inside execute",
+            tag,
+            auth=auth,
+            request=p.CheckpointRequest,
+            response=p.Cancel,
+        ),
+        Route(
+            "POST",
+            f"{base}/records",
+            nodes.records,
+            "Failed records, for the ledger",
+            tag,
+            auth=auth,
+            request=p.RecordsRequest,
+            response=p.Count,
+        ),
+        Route(
+            "POST",
+            f"{base}/heartbeat",
+            nodes.heartbeat,
+            "A sign of life",
+            tag,
+            auth=auth,
+            request=p.HeartbeatRequest,
+            response=p.Cancel,
+        ),
+        Route(
+            "POST", f"{base}/fail", nodes.fail, "The attempt failed", tag, auth=auth, request=p.FailRequest
+        ),
+        Route(
+            "GET",
+            f"{base}/inputs/{{upstream}}",
+            nodes.get_input,
+            "Metadata of an upstream node, by reference",
+            tag,
+            auth=auth,
+        ),
+    ]
+
+
+NODE_PROTOCOL = [*_protocol(_N), *_protocol(f"{_N}/items/{{index}}")]
+
+ROUTES: list[Route] = [*TRIGGERING, *NODE_PROTOCOL, *WORKFLOWS, *RUNS, *ADMINISTRATION, *SYSTEM]

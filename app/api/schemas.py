@@ -1,0 +1,162 @@
+"""What goes into the API and comes out of it, as models: for validation, and for the OpenAPI document."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+
+from app.errors import InvalidInput, Place
+
+NAME = r"^[a-z][a-z0-9-]{0,62}$"
+Name = Annotated[str, StringConstraints(pattern=NAME)]
+Label = Annotated[str, StringConstraints(min_length=1, max_length=63)]
+
+
+class Input(BaseModel):
+    """A body. Unknown members are errors; nothing is converted silently."""
+
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+M = TypeVar("M", bound=BaseModel)
+
+
+def read(model: type[M], value: Any) -> M:
+    """The value as a model. Raises InvalidInput with the place of everything that is wrong."""
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        raise InvalidInput(places=places(error)) from None
+
+
+def places(error: ValidationError) -> list[Place]:
+    """The places of a validation error of pydantic's."""
+    found: list[Place] = []
+    for each in error.errors(include_url=False, include_context=False, include_input=False):
+        steps = (str(step).replace("~", "~0").replace("/", "~1") for step in each["loc"])
+        found.append(Place("".join(f"/{step}" for step in steps), each["msg"]))
+    return found
+
+
+class RunRequest(Input):
+    """Start a run."""
+
+    params: dict[str, Any] = Field(default_factory=dict)
+    version: int | None = Field(None, ge=1, lt=1 << 31)
+    priority: int = Field(3, ge=1, le=5, description="1 is the most urgent.")
+    labels: dict[Label, Annotated[str, StringConstraints(max_length=255)]] = Field(
+        default_factory=dict, max_length=32
+    )
+
+
+class RunAccepted(BaseModel):
+    """The run is durably queued."""
+
+    run: str | None
+    receipt: str
+
+
+class ReceiptOf(BaseModel):
+    """One receipt of a webhook."""
+
+    receipt: str
+    workflow: str
+    run: str | None
+
+
+class Receipts(BaseModel):
+    """One receipt per matched workflow."""
+
+    receipts: list[ReceiptOf]
+
+
+class Receipt(BaseModel):
+    """What became of a trigger."""
+
+    id: str
+    state: Literal["queued", "started", "duplicate", "filtered", "rejected", "dead"]
+    source: str
+    workflow: str
+    run: str | None
+    reason: str | None
+    created: str
+
+
+class Page(BaseModel):
+    """One page of a list."""
+
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None
+
+
+class PublishedVersion(BaseModel):
+    """The outcome of a publish."""
+
+    name: str
+    version: int
+    etag: str
+    hooks: list[dict[str, Any]] = Field(default_factory=list[dict[str, Any]])
+
+
+class HookRequest(Input):
+    """Make a hook. Without `params` the body's object becomes the run's params."""
+
+    name: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9-]{0,62}$")] | None = None
+    signature: Literal["standard", "github", "shopify", "none"] = "standard"
+    secret: Annotated[str, StringConstraints(min_length=16, max_length=256)] | None = None
+    params: dict[str, Any] | None = None
+
+
+class KeyRequest(Input):
+    """Make an API key."""
+
+    scopes: list[Literal["read", "trigger", "write", "operate", "approve", "admin"]] = Field(min_length=1)
+    prefix: Annotated[str, StringConstraints(pattern=r"^([a-z][a-z0-9-]{0,62})?$")] = ""
+    name: Annotated[str, StringConstraints(max_length=100)] = ""
+
+
+class KeyCreated(BaseModel):
+    """A new key, shown this once."""
+
+    id: str
+    key: str
+    scopes: list[str]
+    prefix: str
+
+
+class SessionRequest(Input):
+    """Sign in to the UI with an API key."""
+
+    key: str = Field(max_length=256)
+
+
+class NodeTypeRequest(Input):
+    """A node type that runs an image."""
+
+    image: Annotated[str, StringConstraints(min_length=1, max_length=512)]
+    title: Annotated[str, StringConstraints(max_length=100)] = ""
+    icon: Annotated[str, StringConstraints(max_length=64)] = ""
+    category: Annotated[str, StringConstraints(max_length=64)] = ""
+    description: Annotated[str, StringConstraints(max_length=2000)] = ""
+    config_schema: dict[str, Any] = Field(default_factory=dict)
+    metadata_schema: dict[str, Any] = Field(default_factory=dict)
+    resources: dict[str, Any] = Field(default_factory=dict)
+
+
+class ProblemPlace(BaseModel):
+    """One thing that is wrong."""
+
+    pointer: str
+    detail: str
+
+
+class Problem(BaseModel):
+    """An error (RFC 9457)."""
+
+    type: str
+    title: str
+    status: int
+    detail: str
+    code: str
+    errors: list[ProblemPlace]
