@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import orjson
 
+from headrace.errors import MalformedRecord
 from headrace_nodes import money
 
 Product = dict[str, Any]
@@ -46,7 +47,7 @@ _KEPT_AS_WELL = frozenset({"sku", "handle"})
 _LISTS = frozenset({"images", "tags"})
 
 
-class BadRecord(ValueError):
+class BadRecord(MalformedRecord):
     """One record of a catalog cannot be a product: it goes to the ledger of failed records."""
 
 

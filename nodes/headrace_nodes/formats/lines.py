@@ -5,13 +5,14 @@ from __future__ import annotations
 import codecs
 from collections.abc import Iterable, Iterator
 
+from headrace.errors import MalformedStream
 from headrace_nodes.products import BadRecord
 
 MAX_RECORD = 16 * 1024 * 1024
 """The longest record read, in bytes: a file that is no catalog must not fill the memory."""
 
 
-class FormatError(ValueError):
+class FormatError(MalformedStream):
     """A file is not in the format it is read as: the whole node fails, not one record."""
 
 
