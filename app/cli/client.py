@@ -51,7 +51,7 @@ def _classes() -> dict[str, type[HeadraceError]]:
     known: dict[str, type[HeadraceError]] = {}
     for kind in vars(errors).values():
         if isinstance(kind, type) and issubclass(kind, HeadraceError):
-            known.setdefault(kind.code, kind)
+            known[kind.code] = kind  # a subclass comes later than the one whose code it shares
     return known
 
 
@@ -182,12 +182,12 @@ class Client:
             return UsageError(f"HEADRACE_URL or HEADRACE_API_KEY cannot be used: {error}")
         return Unavailable(f"{self.target.url} (from {self.target.source}) does not answer")
 
-    def pages(self, path: str, limit: int, **query: object) -> list[dict[str, Any]]:
+    def pages(self, path: str, limit: int, *, size: int = 100, **query: object) -> list[dict[str, Any]]:
         """The first `limit` items of a list, over as many pages as it takes."""
         items: list[dict[str, Any]] = []
         cursor: object = None
         while True:
-            page = self.get(path, **query, limit=min(limit - len(items), 100), cursor=cursor)
+            page = self.get(path, **query, limit=min(limit - len(items), size), cursor=cursor)
             items += page.get("items", [])
             cursor = page.get("next_cursor")
             if not cursor or len(items) >= limit:

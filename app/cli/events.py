@@ -23,7 +23,7 @@ class Event(NamedTuple):
 
 
 def parse(lines: Iterable[str]) -> Iterator[Event]:
-    """Events from the lines of a text/event-stream, read as the WHATWG standard says; comments are dropped."""
+    """Events from the lines of a text/event-stream, read as the WHATWG standard says, without comments."""
     last, kind, data = "", "", list[str]()
     for line in lines:
         if not line:
@@ -44,8 +44,8 @@ def parse(lines: Iterable[str]) -> Iterator[Event]:
 class Doorbell:
     """Follows a run's events in a thread and rings at each; the state itself is asked for.
 
-    An event is a hint: whoever waits also looks by itself from time to time, so a stream that cannot be had costs
-    only speed.
+    An event is a hint: whoever waits also looks by itself from time to time, so a stream that cannot be
+    had costs only speed.
     """
 
     def __init__(self, client: Client, run: str) -> None:

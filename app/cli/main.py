@@ -7,12 +7,13 @@ from __future__ import annotations
 
 import io
 import sys
+from collections.abc import Sequence
 
 import typer
 from pydantic import ValidationError
 
 from app.cli.commands import doctor, others, parts, runs, workflows
-from app.cli.output import show_error
+from app.cli.output import EXIT_INTERRUPTED, show_error
 from app.errors import HeadraceError, UsageError
 
 app = typer.Typer(
@@ -38,18 +39,26 @@ app.add_typer(others.node_types, name="node-type", rich_help_panel=ASK)
 
 
 def run() -> None:
-    """The console script: errors of ours become a message and an exit code, never a traceback."""
+    """The console script."""
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
+    sys.exit(main(sys.argv[1:]))
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Do what the arguments say; errors of ours become a message and an exit code, never a traceback."""
     try:
-        app()
+        app(args=list(arguments), prog_name="headrace")
+    except SystemExit as end:
+        return end.code if isinstance(end.code, int) else 0
     except HeadraceError as error:
-        sys.exit(show_error(error))
+        return show_error(error)
     except ValidationError as error:
-        sys.exit(show_error(_bad_settings(error)))
+        return show_error(_bad_settings(error))
     except KeyboardInterrupt:
-        sys.exit(130)
+        return EXIT_INTERRUPTED
+    return 0
 
 
 def _bad_settings(error: ValidationError) -> HeadraceError:

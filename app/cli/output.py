@@ -20,6 +20,7 @@ from app.errors import HeadraceError, InputError, UsageError
 EXIT_FAILED = 1
 EXIT_USAGE = 2
 EXIT_ERROR = 3
+EXIT_INTERRUPTED = 130
 
 
 class Format(StrEnum):

@@ -48,11 +48,14 @@ def state(status: object) -> Text:
 
 
 class RunView(NamedTuple):
-    """What is known of a run: its record, its nodes, and which nodes each of them needs."""
+    """What is known of a run: its record and its nodes, each of which names those it needs."""
 
     run: Mapping[str, Any]
     nodes: Sequence[Mapping[str, Any]]
-    needs: Mapping[str, Sequence[str]]
+
+    @property
+    def needs(self) -> dict[str, list[str]]:
+        return {str(node["name"]): list(node.get("needs") or ()) for node in self.nodes}
 
     @property
     def ended(self) -> bool:
@@ -91,7 +94,6 @@ def headline(run: Mapping[str, Any], now: float) -> Text:
 def tree(view: RunView, now: float, *, limit: int = 200) -> Table:
     """The nodes, one a line; past `limit` those that failed or are at work, and how many others there are."""
     by_name = {str(node["name"]): node for node in view.nodes}
-    needs = {name: view.needs.get(name, ()) for name in [*view.needs, *by_name] if name in by_name}
     grid = Table(
         box=None, show_header=True, header_style="bright_black", pad_edge=False, padding=(0, 2, 0, 0)
     )
@@ -100,12 +102,13 @@ def tree(view: RunView, now: float, *, limit: int = 200) -> Table:
     grid.add_column("time", justify="right", no_wrap=True)
     grid.add_column("tries", justify="right", no_wrap=True)
     grid.add_column("", overflow="fold", ratio=1)
-    rows = outline(needs)
+    rows = outline(view.needs)
     shown = _chosen(rows, by_name, limit)
     for row in shown:
         grid.add_row(*_cells(row, by_name[row.name], now))
-    if len(shown) < len(rows):
-        grid.add_row(Text(f"… {len(rows) - len(shown)} more nodes", style="bright_black"), "", "", "", "")
+    total = max(len(rows), (view.run.get("nodes") or {}).get("total", 0))
+    if len(shown) < total:
+        grid.add_row(Text(f"… {total - len(shown)} more nodes", style="bright_black"), "", "", "", "")
     return grid
 
 
@@ -183,6 +186,7 @@ def _summary(metadata: object) -> str:
     small = [
         f"{plain(name)} {plain(value)}"
         for name, value in metadata.items()
-        if isinstance(value, int | float | bool) or (isinstance(value, str) and len(value) <= 24)
+        if isinstance(value, int | float | bool)
+        or (isinstance(value, str) and len(value) <= 24 and ":" not in value)
     ]
     return ", ".join(small[:3])

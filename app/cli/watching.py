@@ -3,30 +3,31 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 
-from app.cli.client import Client
+from app.cli.client import Client, segment
 from app.cli.events import Doorbell
-from app.cli.runview import TERMINAL, RunView, needs_of, render
-from app.errors import HeadraceError, Unavailable
+from app.cli.runview import TERMINAL, RunView, render
+from app.errors import Unavailable
 
-LOOK_EVERY = 5.0
-"""Seconds after which a run is looked at though nothing rang."""
+LOOK_EVERY, LOOK_BLINDLY = 5.0, 1.0
+"""Seconds after which a run is looked at though nothing rang: with a live stream of events, and without."""
+PAGE, MAX_NODES = 200, 2000
+"""Nodes asked for at a time, and in all: a longer tree helps nobody, and the record of the run counts all."""
 BREATH = 0.25
 """The least time between two looks, or four times what the last one took where that is longer."""
 
 
 class Watched:
-    """One run, asked for through the API; its graph once. Without leave to read that the tree is flat."""
+    """One run, asked for through the API."""
 
     def __init__(self, client: Client, run: str) -> None:
         self._client = client
-        self._path = f"/runs/{run}"
-        self._needs: Mapping[str, Sequence[str]] | None = None
+        self._path = f"/runs/{segment(run)}"
 
     def record(self) -> dict[str, Any]:
         """The run's own record."""
@@ -35,17 +36,7 @@ class Watched:
     def view(self) -> RunView:
         """The record, then its nodes: a run seen as ended has all its nodes ended too."""
         run = self.record()
-        nodes = self._client.get(f"{self._path}/nodes")["items"]
-        if self._needs is None:
-            self._needs = self._graph(run)
-        return RunView(run, nodes, self._needs)
-
-    def _graph(self, run: Mapping[str, Any]) -> dict[str, list[str]]:
-        try:
-            version = self._client.get(f"/workflows/{run['workflow']}/versions/{run['version']}")
-        except HeadraceError:
-            return {}
-        return needs_of(version.get("document", version))
+        return RunView(run, self._client.pages(f"{self._path}/nodes", MAX_NODES, size=PAGE))
 
 
 def follow(
@@ -72,7 +63,7 @@ def follow(
             if time.monotonic() >= deadline:
                 return None
             took = time.monotonic() - began
-            until = min(deadline, began + (LOOK_EVERY if record else 0.5))
+            until = min(deadline, began + (LOOK_EVERY if bell.connected else LOOK_BLINDLY))
             if not _rest(bell, until, max(BREATH, 4 * took), stop):
                 return None
     finally:

@@ -13,7 +13,7 @@ from rich.text import Text
 from app.cli.client import Client, connect, segment
 from app.cli.documents import parse_labels, parse_params
 from app.cli.moments import clock, duration, elapsed
-from app.cli.output import EXIT_FAILED, Format, Output, Quiet, emit, out, plain, say, table
+from app.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, Format, Output, Quiet, emit, out, plain, say, table
 from app.cli.runview import render, state
 from app.cli.watching import Watched, follow, follow_live
 from app.errors import NotFound, Unavailable, UsageError
@@ -188,7 +188,7 @@ def _watch(client: Client, run: str) -> None:
         view = follow_live(client, run, out())
     except KeyboardInterrupt:
         say(f"\nthe run goes on: headrace run watch {plain(run)}")
-        raise typer.Exit(130) from None
+        raise typer.Exit(EXIT_INTERRUPTED) from None
     if view is not None:
         _exit(dict(view.run))
 

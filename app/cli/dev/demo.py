@@ -50,7 +50,7 @@ def _register(client: Client, name: str, document: Mapping[str, Any]) -> None:
 def _finished(
     client: Client, name: str, params: Mapping[str, Any], console: Console, stop: threading.Event
 ) -> RunView | None:
-    """The newest run that succeeded; else one that goes on since an earlier start, or a new one, to its end."""
+    """The newest run that succeeded; else one that goes on since an earlier start, or a new one, followed."""
     runs = client.pages("/runs", 50, workflow=name)
     done = next((run for run in runs if run["status"] == "succeeded"), None)
     if done:

@@ -16,8 +16,7 @@ from app.cli.client import Target
 from app.cli.dev.datadir import DataDir, ReadyFiles
 from app.cli.dev.demo import demo_in_background
 from app.cli.dev.stack import Options, Stack, listen
-
-EXIT_INTERRUPTED = 130
+from app.cli.output import EXIT_INTERRUPTED
 
 
 async def serve(options: Options, console: Console) -> None:

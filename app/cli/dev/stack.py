@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import orjson
 from pydantic import SecretStr
 
 from app.cli.dev.children import ProcessChild, ValkeyChild
@@ -22,8 +21,9 @@ from app.cli.dev.supervisor import Supervisor
 from app.embedded import EmbeddedValkey
 from app.errors import HeadraceError, Unavailable, UsageError
 from app.settings import Settings
-from app.store.client import connect
+from app.store.client import Batcher, connect
 from app.store.keys import Keys
+from app.store.workers import Workers
 
 READY_WITHIN = 60.0
 """Seconds for everything to come up; a long append-only file takes its time to load."""
@@ -47,7 +47,7 @@ class Options:
 
 
 def listen(host: str, port: int, last: int) -> socket.socket:
-    """The socket the API accepts on. We hold it: while an API process is restarted, callers wait and do not fail.
+    """The socket the API accepts on. We hold it: callers wait while an API process is restarted.
 
     With port 0 the `last` port is taken again if it is free. Raises UsageError.
     """
@@ -201,16 +201,14 @@ class Stack:
 
 async def live_workers(settings: Settings) -> set[int]:
     """Process ids of the workers that say they can claim work now."""
-    keys = Keys(settings.prefix)
     client = connect(settings.redis_url.get_secret_value(), timeout=2.0)
     try:
-        names = [name async for name in client.scan_iter(match=keys.worker_pattern, count=500)]
-        records = await client.mget(names) if names else []
-        return {int(orjson.loads(record).get("pid", 0)) for record in records if record}
-    except Exception:
+        live = await Workers(Batcher(client), Keys(settings.prefix), lease_ms=0).live()
+    except HeadraceError:
         return set()
     finally:
         await client.aclose()
+    return {int(record.get("pid", 0)) for record in live.values()}
 
 
 async def _end_nodes(settings: Settings) -> None:

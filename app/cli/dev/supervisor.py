@@ -38,6 +38,11 @@ class Supervisor:
         await child.start()
         kept.task = asyncio.create_task(self._keep(kept), name=f"keep {child.name}")
 
+    @property
+    def children(self) -> list[Child]:
+        """All that were started."""
+        return [one.child for one in self._kept.values()]
+
     def deaths(self, child: Child) -> int:
         """How often this child has died so far."""
         return self._kept[child.name].deaths

@@ -1,0 +1,182 @@
+"""Commands from outside: arguments in, output and exit code out, against an API that answers as told."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+ACCEPTED = {"run": "r1", "receipt": "t1"}
+
+
+@pytest.fixture
+def workflow(tmp_path: Path) -> str:
+    path = tmp_path / "w.yaml"
+    path.write_text("name: w\nnodes: {a: {type: catalog-read}}\n")
+    return str(path)
+
+
+def test_a_workflow_is_applied_from_a_file(api, headrace, workflow: str):
+    api.answer("PUT", "/workflows/w", {"name": "w", "version": 1, "etag": "e"}, status=201)
+    assert headrace("workflow", "apply", workflow) == (0, "w v1 published\n", "")
+    assert api.asked[0].body == {"name": "w", "nodes": {"a": {"type": "catalog-read"}}}
+    assert api.asked[0].headers["authorization"] == "Bearer hr_test_0123456789abcdef"
+
+
+def test_validate_changes_nothing(api, headrace, workflow: str):
+    api.answer("PUT", "/workflows/w", {"name": "w"})
+    assert headrace("workflow", "validate", workflow).out == "w is valid\n"
+    assert api.asked[0].query == {"dry_run": "true"}
+
+
+def test_an_invalid_workflow_exits_2_with_every_place(api, headrace, workflow: str):
+    places = [{"pointer": "/nodes/a/typ", "detail": "unknown field 'typ'; did you mean 'type'?"}]
+    api.problem("PUT", "/workflows/w", 422, "invalid", "The workflow is not valid.", places)
+    ran = headrace("workflow", "apply", workflow)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == (
+        "error: The workflow is not valid.\n  /nodes/a/typ  unknown field 'typ'; did you mean 'type'?\n"
+    )
+
+
+def test_lists_are_tables_json_yaml_or_names(api, headrace):
+    items = [{"name": "w", "version": 2, "created": "2026-01-05T10:00:00Z"}]
+    api.answer("GET", "/workflows", {"items": items, "next_cursor": None})
+    assert headrace("workflow", "list").out.split()[:3] == ["NAME", "VERSION", "PUBLISHED"]
+    assert json.loads(headrace("workflow", "list", "-o", "json").out) == {"items": items}
+    assert yaml.safe_load(headrace("workflow", "list", "-o", "yaml").out)["items"][0]["name"] == "w"
+    assert headrace("workflow", "list", "--quiet").out == "w\n"
+
+
+def test_a_workflow_is_shown_as_a_tree(api, headrace):
+    nodes = {"a": {"type": "catalog-read"}, "b": {"type": "t", "needs": [{"node": "a", "when": "true"}]}}
+    api.answer("GET", "/workflows/w", {"name": "w", "version": 4, "document": {"name": "w", "nodes": nodes}})
+    assert headrace("workflow", "get", "w").out == "w v4\na  catalog-read\nb  t\n"
+
+
+def test_submit_sends_typed_parameters_labels_and_a_key_of_its_own(api, headrace):
+    api.answer("POST", "/workflows/w/runs", ACCEPTED, status=202)
+    assert (
+        headrace("run", "submit", "w", "-p", "n=5", "-p", "feed=file:x", "--label", "team=a").out
+        == "run r1\n"
+    )
+    assert api.asked[0].body == {"params": {"n": 5, "feed": "file:x"}, "labels": {"team": "a"}}
+    assert api.asked[0].headers["idempotency-key"]
+
+
+def test_submit_quietly_prints_the_id_alone(api, headrace):
+    api.answer("POST", "/workflows/w/runs", ACCEPTED, status=202)
+    assert headrace("run", "submit", "w", "-q", "--idempotency-key", "k").out == "r1\n"
+    assert api.asked[0].headers["idempotency-key"] == "k"
+
+
+@pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
+def test_watching_ends_with_the_run_and_tells_its_result(
+    api, headrace, brand_run: dict[str, Any], brand_nodes: list[dict[str, Any]], status: str, code: int
+):
+    running, ended = brand_run | {"id": "r1", "status": "running"}, brand_run | {"id": "r1", "status": status}
+    api.answer("POST", "/workflows/w/runs", ACCEPTED, status=202)
+    api.answer("GET", "/runs/r1", running, ended)
+    api.answer("GET", "/runs/r1/events", "id: 1-0\ndata: {}\n\n")
+    api.answer("GET", "/runs/r1/nodes", {"items": brand_nodes, "next_cursor": None})
+    ran = headrace("run", "submit", "w", "--watch")
+    assert ran.code == code
+    assert "└─ images" in ran.out
+    assert ran.out.count("publish") == 1
+
+
+def test_wait_gives_up_after_its_timeout(api, headrace, brand_run: dict[str, Any]):
+    api.answer("GET", "/runs/r1", brand_run | {"status": "running"})
+    ran = headrace("run", "wait", "r1", "--timeout", "0.1")
+    assert (ran.code, ran.out) == (3, "")
+    assert "has not ended within 0.1 seconds" in ran.err
+
+
+def test_a_run_as_json_carries_its_nodes(
+    api, headrace, brand_run: dict[str, Any], brand_nodes: list[dict[str, Any]]
+):
+    api.answer("GET", "/runs/r01k9brand", brand_run)
+    api.answer("GET", "/runs/r01k9brand/nodes", {"items": brand_nodes, "next_cursor": None})
+    got = json.loads(headrace("run", "get", "r01k9brand", "-o", "json").out)
+    assert [node["name"] for node in got["nodes"]] == [node["name"] for node in brand_nodes]
+
+
+def test_logs_are_printed_without_terminal_tricks(api, headrace):
+    api.answer("GET", "/runs/r1/nodes/read/logs", "one\n\x1b[31mtwo")
+    assert headrace("run", "logs", "r1", "read", "--attempt", "2").out == "one\n\\x1b[31mtwo\n"
+    assert api.asked[0].query == {"attempt": "2"}
+
+
+def test_following_needs_a_node(headrace):
+    ran = headrace("run", "logs", "r1", "-f")
+    assert ran.code == 2
+    assert "headrace run logs -f RUN NODE" in ran.err
+
+
+def test_a_receipt_says_what_became_of_its_trigger(api, headrace):
+    api.answer(
+        "GET", "/triggers/t1", {"id": "t1", "state": "dead", "run": None, "reason": "/feed is missing"}
+    )
+    assert "/feed is missing" in headrace("trigger", "get", "t1").out
+
+
+def test_a_new_hook_shows_its_url_and_secret(api, headrace):
+    api.answer(
+        "POST",
+        "/workflows/w/hooks",
+        {"name": "h", "url": "http://h/hooks/x", "secret": "whsec_1"},
+        status=201,
+    )
+    out = headrace("hook", "create", "w", "h").out
+    assert "http://h/hooks/x" in out
+    assert "whsec_1" in out
+    assert api.asked[0].body["name"] == "h"
+
+
+def test_keys_are_made_with_scopes_and_revoked_by_id(api, headrace):
+    api.answer(
+        "POST", "/keys", {"id": "k1", "key": "hr_k1_secret", "scopes": ["read"], "prefix": ""}, status=201
+    )
+    api.answer("DELETE", "/keys/k1", {})
+    assert headrace("key", "create", "-s", "read", "--quiet").out == "hr_k1_secret\n"
+    assert headrace("key", "revoke", "k1").code == 0
+
+
+def test_a_node_type_shows_the_fields_of_its_configuration(api, headrace):
+    schema = {"properties": {"uri": {"type": "string", "title": "Feed"}}, "required": ["uri"]}
+    api.answer(
+        "GET", "/node-types/catalog-read", {"name": "catalog-read", "version": 1, "config_schema": schema}
+    )
+    assert "uri     string  yes" in headrace("node-type", "get", "catalog-read").out
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [("run", "submit"), ("run", "submit", "w", "-p", "oops"), ("workflow", "apply", "/nowhere.yaml"),
+     ("nonsense",), ("dev", "--port", "99999"), ("dev", "--workers", "0"), ("run", "list", "-o", "xml")],
+)  # fmt: skip
+def test_wrong_usage_exits_2_without_a_traceback(headrace, arguments: tuple[str, ...]):
+    ran = headrace(*arguments)
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err
+    assert "Traceback" not in ran.err
+
+
+def test_something_that_is_not_there_exits_3(headrace):
+    ran = headrace("run", "get", "r9")
+    assert (ran.code, ran.out) == (3, "")
+    assert "nothing at /runs/r9" in ran.err
+
+
+def test_a_bad_setting_is_named(headrace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEADRACE_PORT", "many")
+    ran = headrace("worker")
+    assert ran.code == 2
+    assert "HEADRACE_PORT" in ran.err
+
+
+def test_version_prints_a_version(headrace):
+    assert headrace("version").out.startswith("headrace 0.")
