@@ -10,13 +10,22 @@ import orjson
 import redis.asyncio as aioredis
 
 from app.core.states import RUN_TERMINAL
-from app.errors import NotFound
+from app.errors import NotFound, Unavailable
 from app.store.client import Batcher, translate
 from app.store.keys import Keys
 
 Event = tuple[str, dict[str, Any]]
 BLOCK_MS = 250
 """How long one blocking read waits; a new watcher joins at the next one."""
+
+
+class _Watcher:
+    """One subscription: where it has read to, and the bell that says there is more."""
+
+    def __init__(self, run: str, after: str) -> None:
+        self.run = run
+        self.after = after
+        self.bell = asyncio.Event()
 
 
 class Events:
@@ -26,7 +35,7 @@ class Events:
         self._batcher = batcher
         self._raw = raw
         self._keys = keys
-        self._watchers: dict[str, dict[asyncio.Queue[None], None]] = {}
+        self._watchers: set[_Watcher] = set()
         self._reader: asyncio.Task[None] | None = None
 
     async def read(self, run: str, after: str, count: int = 500) -> list[Event]:
@@ -38,13 +47,14 @@ class Events:
         """Every event after an id, the ones to come too; ends with the run's terminal transition. Raises NotFound."""
         if not await self._batcher.call("EXISTS", self._keys.run(run)):
             raise NotFound(f"There is no run '{run}'.")
-        bell: asyncio.Queue[None] = asyncio.Queue(1)
-        self._watchers.setdefault(run, {})[bell] = None
+        watcher = _Watcher(run, after)
+        self._watchers.add(watcher)
         try:
             while True:
-                page = await self.read(run, after)
-                for after, event in page:
-                    yield after, event
+                watcher.bell.clear()
+                page = await self.read(run, watcher.after)
+                for watcher.after, event in page:
+                    yield watcher.after, event
                     if event.get("type") == "run" and event["to"] in RUN_TERMINAL:
                         return
                 if page:
@@ -52,17 +62,12 @@ class Events:
                 if await self._ended(run):
                     return
                 self._wake_reader()
-                try:
-                    await asyncio.wait_for(bell.get(), 5)
-                except TimeoutError:
-                    continue
+                await watcher.bell.wait()
         finally:
-            watchers = self._watchers.get(run, {})
-            watchers.pop(bell, None)
-            if not watchers:
-                self._watchers.pop(run, None)
+            self._watchers.discard(watcher)
 
     async def _ended(self, run: str) -> bool:
+        """The run is terminal and its terminal transition was read before `after`, or its events are gone."""
         status = await self._batcher.call("HGET", self._keys.run(run), "s")
         return status is None or status.decode() in RUN_TERMINAL
 
@@ -71,38 +76,40 @@ class Events:
             self._reader = asyncio.create_task(self._watch())
 
     async def _watch(self) -> None:
-        """Ring the bell of each run that has new events, while anyone watches."""
-        last: dict[str, str] = {}
+        """Ring the bell of each watcher whose run has new events, while anyone watches."""
         while self._watchers:
-            runs = {self._keys.events(run): run for run in self._watchers}
-            names = list(runs)
-            places = [last.get(name, "$") for name in names]
+            silent = [watcher for watcher in self._watchers if not watcher.bell.is_set()]
+            places: dict[str, str] = {}
+            for watcher in silent:
+                key = self._keys.events(watcher.run)
+                places[key] = min(places.get(key, watcher.after), watcher.after, key=_order)
             try:
-                reply = await self._raw.execute_command("XREAD", "BLOCK", BLOCK_MS, "STREAMS", *names, *places)
-            except Exception as error:
-                await asyncio.sleep(1)
-                if isinstance(translate(error), NotFound):
+                fresh = await self._wait(places)
+            except Exception as error:  # the store is away: watchers stay subscribed and go on when it is back
+                if not isinstance(translate(error), Unavailable):
                     raise
+                await asyncio.sleep(1)
                 continue
-            fresh = {name for name in names if name not in last}
-            for name, rows in reply or []:
-                key = name.decode()
-                last[key] = rows[-1][0].decode()
-                self._ring(runs[key])
-            for name in fresh:  # what came before the first read at "$" must be looked for once
-                last.setdefault(name, "$")
-                self._ring(runs[name])
-            last = {name: place for name, place in last.items() if name in runs}
+            for watcher in silent:
+                if self._keys.events(watcher.run) in fresh:
+                    watcher.bell.set()
 
-    def _ring(self, run: str) -> None:
-        for bell in self._watchers.get(run, {}):
-            if bell.empty():
-                bell.put_nowait(None)
+    async def _wait(self, places: dict[str, str]) -> set[str]:
+        if not places:
+            await asyncio.sleep(BLOCK_MS / 1000)
+            return set()
+        reply = await self._raw.execute_command("XREAD", "BLOCK", BLOCK_MS, "STREAMS", *places, *places.values())
+        return {row[0].decode() for row in reply or []}
 
     async def close(self) -> None:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
+
+
+def _order(place: str) -> tuple[int, int]:
+    ms, _, number = place.partition("-")
+    return int(ms), int(number or 0)
 
 
 def _data(fields: Any) -> bytes:

@@ -11,7 +11,6 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | ready | zset | commit | - | task -> ms when it became ready; waits for admission |
 | timers | zset | commit, start, checkpoint | - | "run\\|ref" -> ms when it must be looked at again |
 | launches | zset | admit | - | task -> lease (ms) of the worker that submits it |
-| stops | zset | commit | - | task -> ms since when its process or Job must be stopped |
 | pool:NAME | hash | admit, commit | - | task -> ms since when it holds a slot (slots are facts) |
 | pools | hash | API | - | name -> slots |
 | r:RUN | hash | start_run, commit | retention | the run: see app/store/runs.py |
@@ -34,7 +33,8 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | node-types | hash | node types | - | name -> newest version |
 | keys | hash | API keys | - | key id -> {hash, scopes, prefix, created} as JSON |
 | secret | string | first start | - | 32 random bytes that sign node tokens |
-| worker:ID | string | worker | 10 s | the worker's health and host as JSON |
+| workers | zset | worker | - | worker id -> ms until which it is live |
+| worker-info | hash | worker | - | worker id -> {host, pid, ...} as JSON |
 | procs:HOST | hash | process executor | - | task -> pid, start time, worker as JSON |
 | resumed | string | worker | - | ms of the last pause of Redis seen: heartbeats start again there |
 | audit | stream | API | - | what was done by which key |
@@ -58,7 +58,6 @@ class Keys:
         self.ready = f"{tag}:ready"
         self.timers = f"{tag}:timers"
         self.launches = f"{tag}:launches"
-        self.stops = f"{tag}:stops"
         self.pools = f"{tag}:pools"
         self.runs = f"{tag}:runs"
         self.workflows = f"{tag}:workflows"
@@ -67,6 +66,8 @@ class Keys:
         self.secret = f"{tag}:secret"
         self.resumed = f"{tag}:resumed"
         self.audit = f"{tag}:audit"
+        self.workers = f"{tag}:workers"
+        self.worker_info = f"{tag}:worker-info"
         self.arq_queue = f"{tag}:arq"
 
     def pool(self, name: str) -> str:
@@ -122,13 +123,6 @@ class Keys:
 
     def node_type(self, name: str) -> str:
         return f"{self.tag}:nt:{name}"
-
-    def worker(self, worker: str) -> str:
-        return f"{self.tag}:worker:{worker}"
-
-    @property
-    def worker_pattern(self) -> str:
-        return f"{self.tag}:worker:*".replace("[", "\\[")
 
     def procs(self, host: str) -> str:
         return f"{self.tag}:procs:{host}"

@@ -1,0 +1,212 @@
+"""What is asked of runs and node runs: the engine's own record, in finer detail than any executor's (M18)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import orjson
+
+from app.core.graph import Graph
+from app.core.round import iso
+from app.core.states import STEPS, NodeStatus
+from app.core.view import split_ref
+from app.errors import NotFound
+from app.store.client import Batcher
+from app.store.keys import Keys
+
+RUN_READ = ("s", "w", "v", "p", "l", "c", "b", "z", "n", "d", "f", "o", "x", "t", "src", "ev")
+NODE_READ = ("s", "a", "l", "e", "p", "q", "m", "x", "y", "b", "r", "z", "u", "t", "pd", "pt", "fr", "n", "o", "ok", "bad")
+SCAN_PAGES = 20
+"""Pages of the index that one filtered listing looks through; a page may come back short, with a cursor."""
+
+Page = tuple[list[dict[str, Any]], str | None]
+
+
+class Runs:
+    def __init__(self, batcher: Batcher, keys: Keys, graph: Callable[[str, int], Awaitable[Graph]]) -> None:
+        self._batcher = batcher
+        self._keys = keys
+        self._graph = graph
+
+    async def get(self, run: str) -> dict[str, Any]:
+        """One run as GET /runs/{run} shows it. Raises NotFound."""
+        record = _run(run, await self._batcher.call("HMGET", self._keys.run(run), *RUN_READ))
+        if record is None:
+            raise NotFound(f"There is no run '{run}'.")
+        return record
+
+    async def list(
+        self,
+        *,
+        workflow: str | None = None,
+        status: str | None = None,
+        label: str | None = None,
+        since_ms: int | None = None,
+        limit: int = 50,
+        cursor: str | None = None,
+    ) -> Page:
+        """Runs, the newest first. `label` is "name" or "name=value"; a page may hold fewer than `limit`."""
+        index = self._keys.runs if workflow is None else self._keys.workflow_runs(workflow)
+        newest, skip = _place(cursor)
+        found: list[dict[str, Any]] = []
+        for _ in range(SCAN_PAGES):
+            raw = await self._batcher.call(
+                "ZRANGE", index, newest, since_ms or 0, "BYSCORE", "REV", "LIMIT", skip, limit, "WITHSCORES"
+            )
+            rows = [(pair[0].decode(), int(pair[1])) for pair in _pairs(raw)]
+            calls = [self._batcher.call("HMGET", self._keys.run(run), *RUN_READ) for run, _ in rows]
+            for position, ((run, created), call) in enumerate(zip(rows, calls, strict=True)):
+                skip = skip + 1 if str(created) == newest else 1
+                newest = str(created)
+                record = _run(run, await call)
+                if record is not None and _matches(record, status, label):
+                    found.append(record)
+                    if len(found) == limit and position < len(rows) - 1:
+                        return found, f"{newest}.{skip}"
+            if len(rows) < limit:
+                return found, None
+            if len(found) >= limit:
+                break
+        return found, f"{newest}.{skip}"
+
+    async def _graph_of(self, run: str) -> Graph:
+        workflow, version = await self._batcher.call("HMGET", self._keys.run(run), "w", "v")
+        if workflow is None:
+            raise NotFound(f"There is no run '{run}'.")
+        return await self._graph(workflow.decode(), int(version))
+
+    async def nodes(self, run: str, limit: int = 200, cursor: str | None = None) -> Page:
+        """Node runs in the order of the document, those still pending too."""
+        graph = await self._graph_of(run)
+        start = int(cursor or 0)
+        page = graph.nodes[start : start + limit]
+        calls = [self._batcher.call("HMGET", self._keys.node(run, node.name), *NODE_READ) for node in page]
+        items = [_node(node.name, await call, is_map=node.map is not None) for node, call in zip(page, calls, strict=True)]
+        for node, item in zip(page, items, strict=True):
+            item["type"] = node.type or str(node.kind)
+            item["needs"] = [graph.nodes[edge.node].name for edge in node.needs]
+        end = start + len(page)
+        return items, str(end) if end < len(graph.nodes) else None
+
+    async def node(self, run: str, ref: str) -> dict[str, Any]:
+        """One node run, `ref` being "node" or "node:index". Raises NotFound."""
+        graph = await self._graph_of(run)
+        name, item = split_ref(ref)
+        if name not in graph.index:
+            raise NotFound(f"The workflow of run '{run}' has no node '{name}'.")
+        node = graph.node(name)
+        values = await self._batcher.call("HMGET", self._keys.node(run, ref), *NODE_READ)
+        if item is not None and values[0] is None:
+            raise NotFound(f"Item {item} of node '{name}' has not started, or does not exist.")
+        record = _node(ref, values, is_map=node.map is not None and item is None)
+        record["type"] = node.type or str(node.kind)
+        return record
+
+    async def items(self, run: str, node: str, status: str | None, limit: int, cursor: str | None) -> Page:
+        """The items of a map that have started, in order."""
+        graph = await self._graph_of(run)
+        if node not in graph.index or graph.node(node).map is None:
+            raise NotFound(f"Run '{run}' has no map '{node}'.")
+        started = int(await self._batcher.call("HGET", self._keys.node(run, node), "o") or 0)
+        position, found = int(cursor or 0), list[dict[str, Any]]()
+        while position < started and len(found) < limit:
+            window = range(position, min(position + limit, started))
+            calls = [self._batcher.call("HMGET", self._keys.node(run, f"{node}:{i}"), *NODE_READ) for i in window]
+            for index, call in zip(window, calls, strict=True):
+                record = _node(f"{node}:{index}", await call, is_map=False)
+                position = index + 1
+                if status is None or record["status"] == status:
+                    found.append(record)
+                    if len(found) == limit:
+                        break
+        return found, str(position) if position < started else None
+
+    async def records(self, run: str, ref: str, limit: int, cursor: str | None) -> Page:
+        """The failed records of a node run, in no particular order; `cursor` is the last page's."""
+        place, rows = await self._batcher.call("HSCAN", self._keys.records(run, ref), cursor or "0", "COUNT", limit)
+        flat = rows.values() if isinstance(rows, dict) else rows[1::2]
+        following = place.decode() if isinstance(place, bytes) else str(place)
+        return [orjson.loads(row) for row in flat], None if following == "0" else following
+
+    async def attempts(self, run: str, ref: str) -> list[dict[str, Any]]:
+        """Every attempt of a node run, the oldest first; an infrastructure fault is shown as one of its own."""
+        current = await self.node(run, ref)
+        rows = await self._batcher.call("HGETALL", self._keys.node(run, ref))
+        past = [orjson.loads(v) for k, v in rows.items() if k.startswith(b"A") and k[1:2].isdigit()]
+        past.sort(key=lambda row: row["ended"])
+        if current["started"] is not None and not (past and past[-1]["ended"] == current["ended"]):
+            past.append({"attempt": current["attempt"], "started": current["started"], "ended": current["ended"],
+                         "error": current["error"], "infrastructure": False, "status": current["status"]})  # fmt: skip
+        return past
+
+    async def launches(self, run: str, ref: str) -> list[tuple[int, int]]:
+        """(attempt, launch) of everything that may have left a log, the oldest first."""
+        rows = await self._batcher.call("HGETALL", self._keys.node(run, ref))
+        found = {tuple(map(int, k[1:].split(b"."))) for k in rows if k.startswith(b"A") and k[1:2].isdigit()}
+        if rows.get(b"a"):
+            found.add((int(rows[b"a"]), int(rows.get(b"l", 0))))
+        return sorted((int(pair[0]), int(pair[1])) for pair in found)
+
+
+def _place(cursor: str | None) -> tuple[str, int]:
+    if cursor is None:
+        return "+inf", 0
+    newest, _, skip = cursor.partition(".")
+    return newest, int(skip or 0)
+
+
+def _pairs(raw: Any) -> list[tuple[bytes, bytes]]:
+    if raw and isinstance(raw[0], tuple | list):
+        return [(row[0], row[1]) for row in raw]
+    return list(zip(raw[::2], raw[1::2], strict=True))
+
+
+def _matches(record: dict[str, Any], status: str | None, label: str | None) -> bool:
+    if status is not None and record["status"] != status:
+        return False
+    if label is None:
+        return True
+    name, equals, value = label.partition("=")
+    labels = record["labels"]
+    return labels.get(name) == value if equals else name in labels
+
+
+def _json(raw: bytes | None) -> Any:
+    return None if raw is None else orjson.loads(raw)
+
+
+def _time(raw: bytes | None) -> str | None:
+    return iso(int(raw)) if raw and raw != b"0" else None
+
+
+def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
+    s, w, v, p, l, c, b, z, n, d, f, o, x, t, src, ev = values  # noqa: E741
+    if s is None or w is None:
+        return None
+    return {
+        "id": run, "workflow": w.decode(), "version": int(v or 0), "status": s.decode(), "params": _json(p),
+        "output": _json(o), "error": _json(x), "labels": _json(l) or {}, "created": _time(c), "started": _time(b),
+        "ended": _time(z), "nodes": {"total": int(n or 0), "ended": int(d or 0), "failed": int(f or 0)},
+        "receipt": t.decode() if t else None, "source": src.decode() if src else None, "event": _json(ev),
+    }  # fmt: skip
+
+
+def _node(ref: str, values: list[bytes | None], *, is_map: bool) -> dict[str, Any]:
+    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad = values  # noqa: E741
+    name, item = split_ref(ref)
+    record: dict[str, Any] = {
+        "name": name, "status": s.decode() if s else str(NodeStatus.PENDING), "attempt": int(a or 0),
+        "infrastructure_faults": int(l or 0), "epoch": int(e or 0),
+        "step": str(STEPS[int(p) - 1]) if p else None, "seq": int(q) if q else None, "metadata": _json(m),
+        "error": _json(x), "ready": _time(y), "started": _time(r) or _time(b), "ended": _time(z),
+        "waiting_until": _time(u) if s == b"waiting" else None, "stopping": t.decode() if t else None,
+        "progress": {"done": int(pd), "total": int(pt) if pt else None} if pd else None, "failed_records": int(fr or 0),
+    }  # fmt: skip
+    if item is not None:
+        record["item"] = item
+    if is_map:
+        count, started, good, failed = int(n or 0), int(o or 0), int(ok or 0), int(bad or 0)
+        live = started - good - failed
+        record["items"] = {"count": count, "pending": count - started, "live": live, "succeeded": good, "failed": failed}
+    return record

@@ -1,0 +1,192 @@
+"""The run loop: claim a run, drain its inbox, decide, commit. And the trigger loop: make runs of queued triggers.
+
+    claim (a read of the stream) -> load -> decide -> commit + admission (one round trip)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any
+
+import structlog
+
+from app.core.decide import decide, fail_run
+from app.core.tasks import Task
+from app.core.view import Changes
+from app.errors import CommitConflict, EngineFault, NotFound, StoreUnavailable
+from app.settings import Settings
+from app.store.engine import Loaded
+from app.store.store import Store
+from app.store.streams import Entry, SharedStream
+from app.store.triggers import ENTRY_VERSION, read_trigger
+from workers.dispatch import Dispatcher
+
+log = structlog.get_logger("headrace.consumer")
+
+IN_HAND = 256
+"""Entries that one worker has in hand at most."""
+BLOCK_MS = 1000
+
+
+class StreamLoop:
+    """Reads a stream as one of a group and handles its entries concurrently; each is acknowledged by its handler's script."""
+
+    def __init__(self, stream: SharedStream, settings: Settings, handle: Callable[[Entry], Awaitable[None]]) -> None:
+        self._stream = stream
+        self._lease = settings.lease
+        self._handle = handle
+        self._in_hand: dict[str, asyncio.Task[None]] = {}
+        self._space = asyncio.Event()
+        self.draining = False
+
+    async def read(self) -> None:
+        """Take new entries while there is space, until draining."""
+        while not self.draining:
+            space = IN_HAND - len(self._in_hand)
+            if space <= 0:
+                self._space.clear()
+                await self._space.wait()
+                continue
+            try:
+                entries = await self._stream.read(space, BLOCK_MS)
+            except StoreUnavailable:
+                await asyncio.sleep(0.5)
+                continue
+            for entry in entries:
+                self._take(entry)
+
+    def _take(self, entry: Entry) -> None:
+        if entry.id in self._in_hand:
+            return
+        task = asyncio.create_task(self._guard(entry))
+        self._in_hand[entry.id] = task
+
+        def ended(_: asyncio.Task[None]) -> None:
+            self._in_hand.pop(entry.id, None)
+            self._space.set()
+
+        task.add_done_callback(ended)
+
+    async def _guard(self, entry: Entry) -> None:
+        """An entry whose handling fails stays pending: it is delivered again, and in the end buried."""
+        try:
+            await self._handle(entry)
+        except StoreUnavailable:
+            log.warning("the store is away; the entry is delivered again", stream=self._stream.key, entry=entry.id)
+        except Exception:
+            log.exception("an entry could not be handled", stream=self._stream.key, entry=entry.id)
+
+    async def keep(self) -> None:
+        """Renew what is in hand, and reclaim what dead workers had, at a quarter of the lease."""
+        while True:
+            await asyncio.sleep(self._lease / 4)
+            try:
+                await self._stream.renew(list(self._in_hand))
+                if self.draining:
+                    continue
+                for entry in await self._stream.reclaim(round(self._lease * 1000), IN_HAND):
+                    self._take(entry)
+            except StoreUnavailable:
+                continue
+
+    async def drain(self) -> None:
+        """Take nothing further; return when what is in hand is done."""
+        self.draining = True
+        while self._in_hand:
+            await asyncio.gather(*self._in_hand.values(), return_exceptions=True)
+
+
+class RunHandler:
+    """Handles one entry of `active`: the run's signals become one commit."""
+
+    def __init__(self, store: Store, dispatcher: Dispatcher, settings: Settings, wake: Callable[[int], None]) -> None:
+        self._store = store
+        self._dispatcher = dispatcher
+        self._max_deliveries = settings.max_deliveries
+        self._wake = wake
+        """Told of each new timer, in ms since the epoch."""
+
+    async def __call__(self, entry: Entry) -> None:
+        run = entry.fields[b"r"].decode()
+        while True:
+            loaded = await self._store.engine.load(run)
+            if loaded is None:
+                await self._store.batcher.call("XACK", self._store.keys.active, "workers", entry.id)
+                await self._store.batcher.call("XDEL", self._store.keys.active, entry.id)
+                return
+            try:
+                await self._advance(entry, loaded)
+            except CommitConflict:
+                await asyncio.sleep(random.uniform(0, 0.01))  # noqa: S311  (spreads retries, guards nothing)
+            else:
+                return
+
+    async def _advance(self, entry: Entry, loaded: Loaded) -> None:
+        view = loaded.view
+        changes, dead = self._decide(entry, loaded)
+        ready = [Task(view.run.id, *ready) for ready in changes.ready]
+        commit = self._store.engine.commit(loaded, entry.id, changes, dead)
+        if ready:
+            await both(commit, self._dispatcher.admit(ready, view.graph, loaded.now))
+        else:
+            await commit
+        timers = [ms for ms in changes.timers.values() if ms is not None]
+        if timers:
+            self._wake(min(timers) - loaded.now)
+        if changes.release or ready:
+            self._dispatcher.ring()
+        if changes.finished is not None:
+            log.info("run ended", run=view.run.id, workflow=view.run.workflow, status=changes.finished)
+
+    def _decide(self, entry: Entry, loaded: Loaded) -> tuple[Changes, list[tuple[str, bytes]]]:
+        """The decision, or the end of a run whose signals cannot be decided; those are kept as a dead letter."""
+        fault = loaded.fault
+        if entry.deliveries > self._max_deliveries:
+            fault = f"delivered {entry.deliveries} times without a commit"
+        if fault is None:
+            try:
+                return decide(loaded.view, loaded.signals, loaded.now, random.random()), []  # noqa: S311
+            except Exception as error:
+                log.exception("a signal could not be decided", run=loaded.view.run.id)
+                fault = error.message if isinstance(error, EngineFault) else type(error).__name__
+        log.error("run failed by the engine", run=loaded.view.run.id, reason=fault)
+        changes = fail_run(loaded.view, loaded.now, "The engine could not go on with this run; its signals are kept.")
+        changes.consumed = len(loaded.raw)
+        return changes, [(fault, b"[" + b",".join(raw for raw in loaded.raw) + b"]")]
+
+
+async def both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
+    """Run both at once, so that what they send first travels in one batch, in this order; raise the first's error."""
+    results = await asyncio.gather(first, second, return_exceptions=True)
+    for result in results:
+        if isinstance(result, BaseException):
+            raise result
+
+
+class TriggerHandler:
+    """Handles one entry of `triggers`: the trigger becomes a run, once."""
+
+    def __init__(self, store: Store, stream: SharedStream, settings: Settings) -> None:
+        self._store = store
+        self._stream = stream
+        self._lease_ms = round(settings.lease * 1000)
+        self._max_deliveries = settings.max_deliveries
+
+    async def __call__(self, entry: Entry) -> None:
+        if entry.fields.get(b"v", ENTRY_VERSION) != ENTRY_VERSION:
+            await self._stream.give_back(entry, self._lease_ms)
+            return
+        receipt = entry.fields.get(b"t", b"").decode(errors="replace")
+        try:
+            trigger = read_trigger(entry.id, entry.fields)
+            if entry.deliveries > self._max_deliveries:
+                raise ValueError(f"delivered {entry.deliveries} times without success")
+            graph = await self._store.graphs.get(trigger.workflow, trigger.version)
+        except (ValueError, NotFound) as error:
+            reason = error.message if isinstance(error, NotFound) else str(error)
+            log.error("trigger buried", receipt=receipt, reason=reason)
+            await self._store.triggers.bury(entry.id, receipt, entry.fields.get(b"d", b""), reason)
+            return
+        await self._store.triggers.start_run(trigger, len(graph.nodes))

@@ -1,0 +1,50 @@
+"""What the engine asks of an executor, and what an executor tells the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from app.core.signals import Signal
+from app.core.tasks import Task
+
+
+@dataclass(slots=True, frozen=True)
+class Launch:
+    """Everything that is needed to run one launch of one attempt."""
+
+    task: Task
+    node_type: str
+    """name@version"""
+    env: dict[str, str]
+    """HEADRACE_* variables of the node protocol, the token among them."""
+    run_ms: int
+    """How long it may run."""
+
+
+Report = Callable[[str, Signal], Awaitable[None]]
+"""Called with the run and an exit signal; returns when the signal is durable."""
+
+
+class Executor(Protocol):
+    """Submitting is idempotent by task: a launch that exists already is adopted, never started twice."""
+
+    on_free: Callable[[], None]
+    """Called when a place became free; set by the worker."""
+
+    def free(self) -> int:
+        """How many further launches this worker can take now."""
+        ...
+
+    async def submit(self, launch: Launch) -> None:
+        """Start it, or adopt it where it was started before. Raises HeadraceError when it can never start."""
+        ...
+
+    async def run(self) -> None:
+        """The executor's own loops: adoption, stopping what must stop. Ends when cancelled."""
+        ...
+
+    async def close(self) -> None:
+        """Let go of what runs; it goes on by itself and is adopted by another worker."""
+        ...

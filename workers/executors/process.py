@@ -1,0 +1,261 @@
+"""The process executor: a node run is a local process of its node type, and outlives its worker.
+
+The process is a session of its own behind a small shim that records its pid and its exit code on disk. A worker that dies
+leaves it running; another worker of the same machine adopts it. One found gone after its worker died is an
+infrastructure fault; one that was killed alone is a failed attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from app.core.signals import Signal, SignalKind
+from app.core.states import NODE_LIVE
+from app.core.tasks import Task
+from app.errors import StoreUnavailable, Unavailable
+from app.settings import Settings
+from app.store.store import Store
+from app.store.workers import Workers
+from workers.executors.base import Launch, Report
+from workers.executors.launchfiles import ALREADY, SHIM, LaunchFiles, Process, process_start
+
+log = structlog.get_logger("headrace.process")
+
+PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", "SSL_CERT_DIR")
+"""Variables of the worker that a node gets; no other, so no secret of the server's."""
+RECONCILE = 1.0
+"""Seconds between looks at what must be adopted or stopped."""
+LINGER = 30.0
+"""Seconds that a process may go on after its attempt has ended."""
+KILL_AFTER = 5.0
+"""Seconds between SIGTERM and SIGKILL."""
+
+
+def host() -> str:
+    """The machine whose processes a worker can see."""
+    return socket.gethostname()
+
+
+class ProcessExecutor:
+    def __init__(
+        self, workers: Workers, worker: str, settings: Settings, command: Callable[[str], list[str]], report: Report
+    ) -> None:
+        self._workers = workers
+        self._command = command
+        self._report = report
+        self._capacity = settings.worker_capacity
+        self._log_dir = settings.log_dir
+        self._api_url = settings.api_url
+        self._host = host()
+        self._me: dict[str, Any] = {"worker": worker, "worker_pid": os.getpid(), "worker_start": process_start(os.getpid())}
+        self._watched: dict[Task, asyncio.Task[None]] = {}
+        self._stopping: dict[Task, float] = {}
+        self._over: dict[Task, float] = {}
+        self.on_free: Callable[[], None] = lambda: None
+
+    def free(self) -> int:
+        return self._capacity - len(self._watched)
+
+    async def submit(self, launch: Launch) -> None:
+        """Start the process, or adopt the one that an earlier worker started for this launch."""
+        task = launch.task
+        if task in self._watched:
+            return
+        files = LaunchFiles(self._log_dir, task)
+        process, popen = files.process(), None
+        if process is None:
+            command = self._command(launch.node_type)
+            popen = self._spawn(files, command, launch.env)
+            process = await self._started(files, popen)
+        record = {**self._me, "pid": process.pid, "start": process.start, "api_url": self._api_url}
+        self._watch(task, files, process, popen, orphan=popen is None)
+        if not await self._workers.launched(task, self._host, launch.run_ms, record):
+            self._stopping.setdefault(task, monotonic())
+
+    def _spawn(self, files: LaunchFiles, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
+        files.base.parent.mkdir(parents=True, exist_ok=True)
+        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        return subprocess.Popen(
+            ["/bin/sh", "-c", SHIM, "headrace-node", str(files.base), *command],
+            env={**environment, **env, "HEADRACE_OUTPUT": str(files.output), "PYTHONUNBUFFERED": "1"},
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    @staticmethod
+    async def _started(files: LaunchFiles, popen: subprocess.Popen[bytes]) -> Process:
+        """The shim's record; of the earlier launch where there was one."""
+        while True:
+            process = files.process()
+            if process is not None and (process.pid == popen.pid or popen.poll() == ALREADY):
+                return process
+            if popen.poll() is not None:
+                if popen.returncode == ALREADY:
+                    raise Unavailable(f"the files of a launch cannot be written below {files.base.parent}")
+                return Process(popen.pid, 0)
+            await asyncio.sleep(0.001)
+
+    # watching ---------------------------------------------------------------------------------------------------
+
+    def _watch(
+        self, task: Task, files: LaunchFiles, process: Process, popen: subprocess.Popen[bytes] | None, *, orphan: bool
+    ) -> None:
+        found_gone = orphan and not process.alive()
+        watcher = asyncio.create_task(self._follow(task, files, process, popen, found_gone))
+        self._watched[task] = watcher
+
+        def ended(_: asyncio.Task[None]) -> None:
+            self._watched.pop(task, None)
+            self._stopping.pop(task, None)
+            self._over.pop(task, None)
+            self.on_free()
+
+        watcher.add_done_callback(ended)
+
+    async def _follow(
+        self, task: Task, files: LaunchFiles, process: Process, popen: subprocess.Popen[bytes] | None, found_gone: bool
+    ) -> None:
+        """Wait until the process is gone, and say so until it is heard."""
+        await wait_gone(process)
+        if popen is not None:
+            popen.wait()
+        code = files.exit_code()
+        if code is None and popen is not None and popen.returncode not in (None, ALREADY):
+            code = popen.returncode
+        await self._tell(task, self._exit_signal(task, files, code, found_gone))
+
+    def _exit_signal(self, task: Task, files: LaunchFiles, code: int | None, found_gone: bool) -> Signal:
+        exit_ = SignalKind.EXIT
+        killed = code is None or code < 0
+        if killed and (found_gone or code is None):
+            text = "the process was gone after its worker had died" if found_gone else "the process is gone"
+            return Signal(exit_, task.ref, attempt=task.attempt, launch=task.launch, code=code, type="lost",
+                          message=text, infra=True)  # fmt: skip
+        output, problem = files.read_output() if code == 0 else (None, None)
+        if problem is not None:
+            return Signal(exit_, task.ref, attempt=task.attempt, launch=task.launch, code=code, type="bad_output",
+                          message=problem)  # fmt: skip
+        return Signal(exit_, task.ref, attempt=task.attempt, launch=task.launch, code=code, output=output)
+
+    async def _tell(self, task: Task, signal_: Signal) -> None:
+        while True:
+            try:
+                await self._report(task.run, signal_)
+                await self._workers.forget_process(task, self._host)
+            except StoreUnavailable:
+                await asyncio.sleep(0.5)
+            else:
+                return
+
+    # adoption and stopping --------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Adopt what dead workers of this machine left, and stop what must stop, for ever."""
+        while True:
+            try:
+                await self._adopt()
+                await self._reconcile()
+            except StoreUnavailable:
+                log.warning("the store is away")
+            await asyncio.sleep(RECONCILE)
+
+    async def _adopt(self) -> None:
+        for task, record in (await self._workers.processes(self._host)).items():
+            if task in self._watched or Process(record["worker_pid"], record["worker_start"]).alive():
+                continue
+            log.info("adopting a process", task=task.encode(), pid=record["pid"])
+            process = Process(record["pid"], record["start"])
+            await self._workers.adopt(task, self._host, {**record, **self._me})
+            if record.get("api_url") != self._api_url:
+                kill(process, signal.SIGKILL)  # it would call an address where no API is any more
+                await wait_gone(process)
+            self._watch(task, LaunchFiles(self._log_dir, task), process, None, orphan=True)
+
+    async def _reconcile(self) -> None:
+        tasks = list(self._watched)
+        if not tasks:
+            return
+        now = monotonic()
+        for task, (status, attempt, launch, stop) in zip(tasks, await self._workers.states(tasks), strict=True):
+            live = status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch)
+            if live and not stop and task not in self._stopping:
+                continue
+            since = self._over.setdefault(task, now)
+            if stop or task in self._stopping or now - since > LINGER:
+                self._stop(task, now)
+
+    def _stop(self, task: Task, now: float) -> None:
+        process = LaunchFiles(self._log_dir, task).process()
+        first = self._stopping.setdefault(task, now)
+        if process is not None:
+            kill(process, signal.SIGTERM if now - first < KILL_AFTER else signal.SIGKILL)
+
+    async def close(self) -> None:
+        """Let go: the processes go on, and are adopted."""
+        for watcher in list(self._watched.values()):
+            watcher.cancel()
+        await asyncio.gather(*self._watched.values(), return_exceptions=True)
+
+
+def kill(process: Process, number: int) -> None:
+    """Signal the whole session of a process, if it is still the one that was meant."""
+    if process.alive():
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, number)
+
+
+async def wait_gone(process: Process) -> None:
+    """Return when a process of this machine has ended, whoever its parent is."""
+    try:
+        handle = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        while process.alive():
+            await asyncio.sleep(0.1)
+        return
+    try:
+        if not process.alive():
+            return
+        loop, gone = asyncio.get_running_loop(), asyncio.Event()
+        loop.add_reader(handle, gone.set)
+        try:
+            await gone.wait()
+        finally:
+            loop.remove_reader(handle)
+    finally:
+        os.close(handle)
+
+
+async def end_all(settings: Settings, grace: float = 3.0) -> int:
+    """End every node process of this machine that the installation knows; how many there were.
+
+    Their node runs resume at the next start, from their checkpoints.
+    """
+    store = await Store.open(settings)
+    try:
+        records = await store.workers.processes(host())
+    finally:
+        await store.close()
+    processes = [Process(record["pid"], record["start"]) for record in records.values()]
+    alive = [process for process in processes if process.alive()]
+    for process in alive:
+        kill(process, signal.SIGTERM)
+    waits = [asyncio.create_task(wait_gone(process)) for process in alive]
+    if waits:
+        _, late = await asyncio.wait(waits, timeout=grace)
+        for process in alive:
+            kill(process, signal.SIGKILL)
+        if late:
+            await asyncio.wait(late)
+    return len(alive)

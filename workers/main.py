@@ -1,0 +1,135 @@
+"""The worker process: an arq worker whose start-up starts the engine's loops, and whose cron runs the recovery sweeps.
+
+Nothing of the path trigger -> decide -> submit is an arq job: arq runs what is slow, deferred or periodic.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+from typing import Any
+
+import orjson
+import structlog
+import uvloop
+from arq.cron import cron
+from arq.worker import Worker
+
+from app import logsetup
+from app.errors import HeadraceError, StoreUnavailable
+from app.nodetypes_files import NodeTypeFiles
+from app.settings import Settings
+from app.store.arqpool import arq_pool
+from app.store.store import Store
+from workers.executors.base import Executor, Report
+from workers.executors.process import ProcessExecutor
+from workers.runtime import MakeExecutor, Runtime
+
+log = structlog.get_logger("headrace.worker")
+
+SWEEPS = set(range(0, 60, 5))
+"""Seconds of the minute at which one worker runs the recovery sweeps."""
+JOB_TIMEOUT = 30
+"""Seconds that an arq job of ours may take."""
+START_TRIES = 30
+
+
+async def sweep(ctx: dict[Any, Any]) -> dict[str, int]:
+    """The recovery sweeps, as an arq job."""
+    runtime: Runtime = ctx["runtime"]
+    return await runtime.recovery.sweep()
+
+
+def process_executor(settings: Settings) -> MakeExecutor:
+    """The executor of this release: local processes, with commands from the manifests on this machine."""
+    files = NodeTypeFiles.load(settings)
+
+    def make(store: Store, worker: str, report: Report) -> Executor:
+        executor = ProcessExecutor(store.workers, worker, settings, files.command, report)
+        return executor
+
+    return make
+
+
+def arq_worker(settings: Settings, runtime: Runtime) -> Worker:
+    """arq around our loops. Its jobs are short, their results are not kept, its serializer is JSON."""
+
+    async def started(ctx: dict[Any, Any]) -> None:
+        ctx["runtime"] = runtime
+        await runtime.start()
+
+    async def ended(_: dict[Any, Any]) -> None:
+        await runtime.stop()
+
+    # cron's ids are global in arq: the name keeps installations on one server apart
+    name = f"cron:sweep:{runtime.store.keys.tag}"
+    queue = runtime.store.keys.arq_queue
+    return Worker(
+        functions=[],
+        cron_jobs=[cron(sweep, name=name, second=SWEEPS, timeout=JOB_TIMEOUT, keep_result=0, max_tries=1)],
+        redis_pool=arq_pool(settings),
+        queue_name=queue,
+        on_startup=started,
+        on_shutdown=ended,
+        handle_signals=False,
+        job_completion_wait=0,
+        job_timeout=JOB_TIMEOUT,
+        keep_result=0,
+        health_check_interval=5,
+        health_check_key=f"{queue}:health:{runtime.id}",
+        job_serializer=orjson.dumps,
+        job_deserializer=orjson.loads,
+        log_results=False,
+    )
+
+
+async def work(settings: Settings, make_executor: MakeExecutor) -> int:
+    """Run until SIGTERM or SIGINT (0), or until a loop died (1): whoever started us starts us again."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    store = await _open(settings, stop)
+    if store is None:
+        return 1
+    runtime = Runtime(store, settings, make_executor)
+    worker = arq_worker(settings, runtime)
+    running = asyncio.create_task(worker.async_run())
+    waits = [running, asyncio.create_task(runtime.failed.wait()), asyncio.create_task(stop.wait())]
+    await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    failed = runtime.failed.is_set() or running.done()
+    if running.done() and not running.cancelled() and running.exception() is not None:
+        log.error("arq's loop ended", exc_info=running.exception())
+    for wait in waits:
+        wait.cancel()
+    await asyncio.gather(*waits, return_exceptions=True)
+    await runtime.stop()
+    with contextlib.suppress(Exception, asyncio.CancelledError):
+        await asyncio.wait_for(worker.close(), 2)
+    await store.close()
+    return 1 if failed and not stop.is_set() else 0
+
+
+async def _open(settings: Settings, stop: asyncio.Event) -> Store | None:
+    """The store, once it answers; None when it does not come or we are told to stop."""
+    for _ in range(START_TRIES):
+        if stop.is_set():
+            return None
+        try:
+            return await Store.open(settings)
+        except StoreUnavailable:
+            await asyncio.sleep(0.5)
+    log.error("the store does not answer; giving up")
+    return None
+
+
+def run_worker(settings: Settings) -> None:
+    """The `headrace worker` command. Ends the process with 1 when a loop died."""
+    logsetup.configure(settings)
+    try:
+        code = uvloop.run(work(settings, process_executor(settings)))
+    except HeadraceError as error:
+        log.error("the worker could not start", reason=error.message)
+        code = 1
+    raise SystemExit(code)
