@@ -7,11 +7,15 @@ import threading
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
-from app.cli.client import Client
+from app.cli.client import Client, segment
 from app.errors import HeadraceError, NotFound
 
 SILENCE = 45.0
 """Seconds without a byte after which a connection counts as dead; the server sends a comment every 15."""
+
+
+NO_CONTENT = 204
+"""The answer of the server when the run has ended and everything was told."""
 
 
 class Event(NamedTuple):
@@ -50,7 +54,7 @@ class Doorbell:
 
     def __init__(self, client: Client, run: str) -> None:
         self._client = client
-        self._path = f"/runs/{run}/events"
+        self._path = f"/runs/{segment(run)}/events"
         self._rings: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._closed = threading.Event()
         self.connected = False
@@ -80,8 +84,10 @@ class Doorbell:
                     for event in parse(response.iter_lines()):
                         last = event.id or last
                         self._rings.put(None)
-                        if self._closed.is_set():
+                        if self._closed.is_set() or event.kind == "end":
                             return
+                    if response.status_code == NO_CONTENT:
+                        return
             except NotFound:
                 return
             except (HeadraceError, RuntimeError):

@@ -47,11 +47,20 @@ def state(status: object) -> Text:
     return Text(f"{look.icon} {word}", style=look.style)
 
 
+class FailedRecord(NamedTuple):
+    """One record of a ledger: {index, key?, type, message}, of a node or of one item of its map."""
+
+    node: str
+    item: int | None
+    record: Mapping[str, Any]
+
+
 class RunView(NamedTuple):
     """What is known of a run: its record and its nodes, each of which names those it needs."""
 
     run: Mapping[str, Any]
-    nodes: Sequence[Mapping[str, Any]]
+    nodes: Sequence[dict[str, Any]]
+    failed: Sequence[FailedRecord] = ()
 
     @property
     def needs(self) -> dict[str, list[str]]:
@@ -73,7 +82,20 @@ def needs_of(document: Mapping[str, Any]) -> dict[str, list[str]]:
 
 def render(view: RunView, now: float, *, limit: int = 200) -> RenderableType:
     """The whole run: a headline and at most `limit` lines of nodes. `now` is in seconds since the epoch."""
-    return Group(headline(view.run, now), tree(view, now, limit=limit))
+    parts: list[RenderableType] = [headline(view.run, now), tree(view, now, limit=limit)]
+    if view.failed:
+        parts += [Text(f"\n{_HEADING}:", style="bold"), *(_ledger_line(one) for one in view.failed)]
+    return Group(*parts)
+
+
+_HEADING = "Failed records"
+
+
+def _ledger_line(one: FailedRecord) -> Text:
+    place = one.node if one.item is None else f"{one.node}:{one.item}"
+    name = one.record.get("key") or f"record {one.record.get('index')}"
+    what = f"{one.record.get('type', '')}: {one.record.get('message', '')}"
+    return Text.assemble("  ", plain(place), "  ", plain(name), "  ", (plain(what)[:300], "yellow"))
 
 
 def headline(run: Mapping[str, Any], now: float) -> Text:

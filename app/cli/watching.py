@@ -11,11 +11,13 @@ from rich.live import Live
 
 from app.cli.client import Client, segment
 from app.cli.events import Doorbell
-from app.cli.runview import TERMINAL, RunView, render
+from app.cli.runview import TERMINAL, FailedRecord, RunView, failed_records, render
 from app.errors import Unavailable
 
 LOOK_EVERY, LOOK_BLINDLY = 5.0, 1.0
 """Seconds after which a run is looked at though nothing rang: with a live stream of events, and without."""
+MAX_RECORDS = 5
+"""Failed records that are shown; the ledger has them all."""
 PAGE, MAX_NODES = 200, 2000
 """Nodes asked for at a time, and in all: a longer tree helps nobody, and the record of the run counts all."""
 BREATH = 0.25
@@ -37,6 +39,27 @@ class Watched:
         """The record, then its nodes: a run seen as ended has all its nodes ended too."""
         run = self.record()
         return RunView(run, self._client.pages(f"{self._path}/nodes", MAX_NODES, size=PAGE))
+
+    def whole(self) -> RunView:
+        """The same with the ledgers: failed records, counted in the items of maps too, and the first of them."""
+        view = self.view()
+        failed: list[FailedRecord] = []
+        nodes = [self._counted(node, failed) for node in view.nodes]
+        return RunView(view.run, nodes, failed)
+
+    def _counted(self, node: dict[str, Any], failed: list[FailedRecord]) -> dict[str, Any]:
+        path = f"{self._path}/nodes/{segment(node['name'])}"
+        refs = [(None, node)]
+        if node.get("items"):
+            refs = [
+                (item["item"], item) for item in self._client.pages(f"{path}/items", MAX_NODES, size=PAGE)
+            ]
+        lossy = [(item, failed_records(ref)) for item, ref in refs if failed_records(ref)]
+        for item, _ in lossy:
+            if len(failed) < MAX_RECORDS:
+                rows = self._client.get(f"{path}/records", item=item, limit=MAX_RECORDS)["items"]
+                failed += [FailedRecord(node["name"], item, row) for row in rows]
+        return {**node, "failed_records": sum(count for _, count in lossy)}
 
 
 def follow(
@@ -100,7 +123,7 @@ def follow_live(
         record = follow(client, run, stop=stop)
         if record is None:
             return None
-        view = Watched(client, run).view()
+        view = Watched(client, run).whole()
         console.print(render(view, time.time()))
         return view
     last: RunView | None = None
@@ -114,4 +137,6 @@ def follow_live(
 
     with Live(get_renderable=draw, console=console, refresh_per_second=5, vertical_overflow="crop"):
         record = follow(client, run, show, stop=stop)
+        if record is not None:
+            last = Watched(client, run).whole()
     return last if record is not None else None

@@ -112,6 +112,29 @@ def headrace(
 
 
 @pytest.fixture
+def brand_run_served(api: FakeApi, brand_run: dict[str, Any], brand_nodes: list[dict[str, Any]]) -> str:
+    """The run's id, its record, nodes, items and ledger being answered by the fake API."""
+    name = brand_run["id"]
+
+    def page(path: str, *items: dict[str, Any]) -> None:
+        api.answer("GET", f"/runs/{name}{path}", {"items": list(items), "next_cursor": None})
+
+    api.answer("GET", f"/runs/{name}", brand_run)
+    api.answer("GET", f"/runs/{name}/events", "id: 1-0\ndata: {}\n\n")
+    page("/nodes", *brand_nodes)
+    page("/nodes/reprice/items", *({"name": "reprice", "item": i, "failed_records": 0} for i in range(8)))
+    page(
+        "/nodes/images/items",
+        *({"name": "images", "item": i, "failed_records": int(i == 3)} for i in range(8)),
+    )
+    page(
+        "/nodes/images/records",
+        {"index": 2, "key": "petit-orme-09", "type": "BadImage", "message": "no picture"},
+    )
+    return name
+
+
+@pytest.fixture
 def brand_run() -> dict[str, Any]:
     """A finished run of the brand aggregator, as the API showed it."""
     return {
@@ -139,7 +162,7 @@ def brand_nodes() -> list[dict[str, Any]]:
         node("filter", "read", attempt=2),
         node("split", "filter"),
         node("reprice", "split", items=whole),
-        node("images", "split", items=whole, failed_records=1),
+        node("images", "split", items=whole),
         node("merge", "reprice", "images"),
         node("publish", "merge", metadata={"uri": "file:r01k9brand/publish/feed.ndjson", "count": 60}),
     ]

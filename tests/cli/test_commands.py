@@ -75,17 +75,16 @@ def test_submit_quietly_prints_the_id_alone(api, headrace):
 
 @pytest.mark.parametrize(("status", "code"), [("succeeded", 0), ("failed", 1), ("cancelled", 1)])
 def test_watching_ends_with_the_run_and_tells_its_result(
-    api, headrace, brand_run: dict[str, Any], brand_nodes: list[dict[str, Any]], status: str, code: int
+    api, headrace, brand_run: dict[str, Any], brand_run_served: str, status: str, code: int
 ):
-    running, ended = brand_run | {"id": "r1", "status": "running"}, brand_run | {"id": "r1", "status": status}
-    api.answer("POST", "/workflows/w/runs", ACCEPTED, status=202)
-    api.answer("GET", "/runs/r1", running, ended)
-    api.answer("GET", "/runs/r1/events", "id: 1-0\ndata: {}\n\n")
-    api.answer("GET", "/runs/r1/nodes", {"items": brand_nodes, "next_cursor": None})
+    api.answer("POST", "/workflows/w/runs", {"run": brand_run_served, "receipt": "t1"}, status=202)
+    ended = brand_run | {"status": status}
+    api.answer("GET", f"/runs/{brand_run_served}", brand_run | {"status": "running"}, ended)
     ran = headrace("run", "submit", "w", "--watch")
     assert ran.code == code
     assert "└─ images" in ran.out
     assert ran.out.count("publish") == 1
+    assert "petit-orme-09" in ran.out
 
 
 def test_wait_gives_up_after_its_timeout(api, headrace, brand_run: dict[str, Any]):
@@ -95,13 +94,10 @@ def test_wait_gives_up_after_its_timeout(api, headrace, brand_run: dict[str, Any
     assert "has not ended within 0.1 seconds" in ran.err
 
 
-def test_a_run_as_json_carries_its_nodes(
-    api, headrace, brand_run: dict[str, Any], brand_nodes: list[dict[str, Any]]
-):
-    api.answer("GET", "/runs/r01k9brand", brand_run)
-    api.answer("GET", "/runs/r01k9brand/nodes", {"items": brand_nodes, "next_cursor": None})
-    got = json.loads(headrace("run", "get", "r01k9brand", "-o", "json").out)
+def test_a_run_as_json_carries_its_nodes(headrace, brand_run_served: str, brand_nodes: list[dict[str, Any]]):
+    got = json.loads(headrace("run", "get", brand_run_served, "-o", "json").out)
     assert [node["name"] for node in got["nodes"]] == [node["name"] for node in brand_nodes]
+    assert got["nodes"][4]["failed_records"] == 1
 
 
 def test_logs_are_printed_without_terminal_tricks(api, headrace):

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from app.cli.runview import LOOKS, RunView, render
+from app.cli.runview import LOOKS, FailedRecord, RunView, render
 from app.core.states import NodeStatus, RunStatus
 
 
@@ -28,10 +28,22 @@ def test_a_finished_run_fits_80_columns(brand_run: dict[str, Any], brand_nodes: 
         "filter      ✔ succeeded  0.84 s      2",
         "split       ✔ succeeded  0.84 s      1",
         "├─ reprice  ✔ succeeded  0.84 s      1  8/8 items",
-        "└─ images   ✔ succeeded  0.84 s      1  8/8 items, 1 failed record",
+        "└─ images   ✔ succeeded  0.84 s      1  8/8 items",
         "merge       ✔ succeeded  0.84 s      1",
         "publish     ✔ succeeded  0.84 s      1  count 60",
     ]
+
+
+def test_the_ledger_of_failed_records_follows_the_tree(
+    brand_run: dict[str, Any], brand_nodes: list[dict[str, Any]]
+):
+    brand_nodes[4]["failed_records"] = 1
+    record = FailedRecord(
+        "images", 3, {"index": 2, "key": "petit-orme-09", "type": "BadImage", "message": "no picture"}
+    )
+    text = printed(RunView(brand_run, brand_nodes, [record]))
+    assert "8/8 items, 1 failed record\n" in text
+    assert text.endswith("\nFailed records:\n  images:3  petit-orme-09  BadImage: no picture\n")
 
 
 def test_a_failed_node_tells_its_error_without_its_control_characters(brand_run: dict[str, Any]):

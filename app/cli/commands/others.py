@@ -41,24 +41,22 @@ def trigger_get(
 @hooks.command("create")
 def hook_create(
     workflow: Workflow,
-    name: Annotated[
-        str, typer.Argument(metavar="NAME", help="The webhook trigger in the workflow's document.")
-    ],
+    name: Annotated[str | None, typer.Argument(metavar="[NAME]", help="By default one is made up.")] = None,
+    signature: Annotated[str, typer.Option(help="standard, github, shopify or none.")] = "standard",
     output: Output = Format.TABLE,
     quiet: Quiet = False,
 ) -> None:
-    """Make a URL that fires the workflow. URL and secret are shown this once."""
+    """Make a URL that fires the workflow; what is posted there becomes the params.
+
+    The secret that signs it is shown this once.
+    """
+    body = {"name": name, "signature": signature} if name else {"signature": signature}
     with connect() as client:
-        made = client.send("POST", f"/workflows/{segment(workflow)}/hooks", body={"name": name}).json()
-    emit(
-        made,
-        output,
-        lambda: _fields(made, ["id", "name", "url", "signature", "secret"]),
-        quiet=quiet,
-        ids=[made.get("url")],
-    )
+        made = client.send("POST", f"/workflows/{segment(workflow)}/hooks", body=body).json()
+    shown = ["name", "url", "signature", "secret"]
+    emit(made, output, lambda: _fields(made, shown), quiet=quiet, ids=[made.get("url")])
     if made.get("secret") and output is Format.TABLE and not quiet:
-        say("keep the URL and the secret: they are not shown again")
+        say("keep the secret: it is not shown again")
 
 
 @hooks.command("list")
@@ -66,11 +64,11 @@ def hook_list(workflow: Workflow, output: Output = Format.TABLE, quiet: Quiet = 
     """The webhooks of a workflow."""
     with connect() as client:
         items = client.get(f"/workflows/{segment(workflow)}/hooks")["items"]
-    rows = [(h.get("id"), h.get("name"), h.get("signature"), clock(h.get("created"))) for h in items]
+    rows = [(h.get("name"), h.get("signature"), h.get("url")) for h in items]
     emit(
         {"items": items},
         output,
-        lambda: table(["ID", "NAME", "SIGNATURE", "CREATED"], rows),
+        lambda: table(["NAME", "SIGNATURE", "URL"], rows),
         quiet=quiet,
         ids=[h.get("id") for h in items],
     )
@@ -85,12 +83,13 @@ def key_create(
         ),
     ],
     prefix: Annotated[str, typer.Option(help="Only workflows whose names begin so.")] = "",
+    name: Annotated[str, typer.Option(help="What it is for.")] = "",
     output: Output = Format.TABLE,
     quiet: Quiet = False,
 ) -> None:
     """Make an API key. It is shown this once."""
     with connect() as client:
-        made = client.send("POST", "/keys", body={"scopes": scope, "prefix": prefix}).json()
+        made = client.send("POST", "/keys", body={"scopes": scope, "prefix": prefix, "name": name}).json()
     emit(
         made,
         output,
@@ -106,12 +105,13 @@ def key_list(output: Output = Format.TABLE, quiet: Quiet = False) -> None:
     with connect() as client:
         items = client.get("/keys")["items"]
     rows = [
-        (k.get("id"), ", ".join(k.get("scopes", [])), k.get("prefix"), clock(k.get("created"))) for k in items
+        (k.get("id"), k.get("name"), ", ".join(k.get("scopes", [])), k.get("prefix"), clock(k.get("created")))
+        for k in items
     ]
     emit(
         {"items": items},
         output,
-        lambda: table(["ID", "SCOPES", "PREFIX", "CREATED"], rows),
+        lambda: table(["ID", "NAME", "SCOPES", "PREFIX", "CREATED"], rows),
         quiet=quiet,
         ids=[k.get("id") for k in items],
     )

@@ -115,7 +115,7 @@ def list_(
 def get(run: Run, output: Output = Format.TABLE, quiet: Quiet = False) -> None:
     """One run and its nodes."""
     with connect() as client:
-        view = Watched(client, segment(run)).view()
+        view = Watched(client, run).whole()
     data = {**view.run, "nodes": list(view.nodes)}
     emit(data, output, lambda: render(view, time.time()), quiet=quiet, ids=[view.run.get("status")])
 
@@ -124,7 +124,7 @@ def get(run: Run, output: Output = Format.TABLE, quiet: Quiet = False) -> None:
 def watch(run: Run) -> None:
     """Show a run's tree live until it ends; exit 1 if it fails."""
     with connect() as client:
-        _watch(client, segment(run))
+        _watch(client, run)
 
 
 @app.command()
@@ -138,7 +138,7 @@ def wait(
 ) -> None:
     """Wait for a run to end; exit 1 if it fails."""
     with connect() as client:
-        record = _followed(client, segment(run), timeout)
+        record = _followed(client, run, timeout)
     emit(record, output, lambda: state(record["status"]), quiet=quiet, ids=[record["status"]])
     _exit(record)
 

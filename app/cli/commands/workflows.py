@@ -58,7 +58,17 @@ def _put(file: str, if_match: str | None, dry_run: bool, output: Format, quiet: 
     verb = "is valid" if dry_run else ("published" if answer.status_code == 201 else "unchanged")
     version = result.get("version")
     tail = f" v{version}" if version and not dry_run else ""
-    emit(result, output, lambda: Text(f"{plain(name)}{tail} {verb}"), quiet=quiet, ids=[name])
+    hooks: list[dict[str, Any]] = result.get("hooks") or []
+    text = f"{plain(name)}{tail} {verb}" + "".join(_hook_lines(hook) for hook in hooks)
+    emit(result, output, lambda: Text(text), quiet=quiet, ids=[name])
+
+
+def _hook_lines(hook: dict[str, Any]) -> str:
+    """A webhook that this publication made: its secret is told this once."""
+    secret = (
+        f"\n  secret {plain(hook['secret'])} (not shown again)" if hook.get("signature") != "none" else ""
+    )
+    return f"\nwebhook {plain(hook['name'])}\n  {plain(hook['url'])}{secret}"
 
 
 @app.command("list")
@@ -70,7 +80,7 @@ def list_(
     """The workflows."""
     with connect() as client:
         items = client.pages("/workflows", limit)
-    rows = [(w.get("name"), w.get("version"), clock(w.get("created") or w.get("updated"))) for w in items]
+    rows = [(w.get("name"), w.get("version"), clock(w.get("updated"))) for w in items]
     emit(
         {"items": items},
         output,

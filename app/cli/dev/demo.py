@@ -54,7 +54,7 @@ def _finished(
     runs = client.pages("/runs", 50, workflow=name)
     done = next((run for run in runs if run["status"] == "succeeded"), None)
     if done:
-        view = Watched(client, done["id"]).view()
+        view = Watched(client, done["id"]).whole()
         console.print(render(view, 0.0))
         return view
     live = next((run["id"] for run in runs if run["status"] not in TERMINAL), None)

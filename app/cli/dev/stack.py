@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 import os
 import socket
 import sys
@@ -27,7 +26,7 @@ from app.store.workers import Workers
 
 READY_WITHIN = 60.0
 """Seconds for everything to come up; a long append-only file takes its time to load."""
-WORKERS_GRACE, NODES_GRACE, API_GRACE, VALKEY_GRACE = 10.5, 2.5, 3.0, 2.0
+WORKERS_GRACE, NODES_GRACE, API_GRACE, VALKEY_GRACE = 10.5, 3.0, 3.0, 2.0
 """How the 20 seconds of a shutdown are shared out, in the order they are used."""
 HOPELESS = 3
 """Deaths of one child before everything is ready that end the start."""
@@ -217,9 +216,7 @@ async def _end_nodes(settings: Settings) -> None:
 
     try:
         async with asyncio.timeout(NODES_GRACE):
-            ending = end_all(settings)
-            if inspect.isawaitable(ending):
-                await ending
+            await end_all(settings, grace=NODES_GRACE - 1)
     except (TimeoutError, HeadraceError):
         return
 
