@@ -1,0 +1,115 @@
+"""catalog-read: a feed in any common format becomes a stream of products."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Iterator
+from typing import Any, BinaryIO, Final, Literal, cast
+
+from pydantic import Field
+
+from headrace import Context, MalformedRecord, Node, Results, SourceError, Stream
+from headrace_nodes.formats import detect, json_array, lines, shopify, table
+from headrace_nodes.forms import DataMetadata, Form
+from headrace_nodes.products import load_json, normalise
+
+CHUNK: Final = 256 * 1024
+_DATASET: Final = b'{"headrace":"dataset/'
+
+
+class CatalogRead(Node):
+    """Reads a brand's feed (NDJSON, JSON, CSV or a Shopify export) as products"""
+
+    type = "catalog-read"
+    title = "Read catalog"
+    icon = "book-open"
+    category = "Catalog"
+
+    class Config(Form):
+        uri: str = Field(
+            title="Feed",
+            description="file: below the data roots, http: or https:; also gzip",
+            min_length=1,
+        )
+        format: Literal["auto", "ndjson", "json", "csv", "shopify-csv"] = Field(
+            "auto", title="Format", description="auto looks at the first bytes"
+        )
+        currency: str = Field(
+            "EUR",
+            title="Currency",
+            description="ISO code for prices that name none; a Shopify export never does",
+            pattern="^[A-Z]{3}$",
+        )
+
+    class Metadata(DataMetadata):
+        format: str = Field(title="Format", description="The format that was read")
+
+    def configure(self, ctx: Context) -> Stream:
+        """The raw records of the feed; what is wrong with one of them fails only that one, in `execute`."""
+        form = _format(ctx)
+        ctx.state["format"] = form
+        if form == "dataset":
+            return ctx.open(ctx.config.uri)
+        return Stream(ctx.config.uri, None, lambda skip: _skipped(_raw(ctx, form), skip))
+
+    def execute(self, ctx: Context, record: Any) -> dict[str, Any]:
+        """One raw record as a product."""
+        currency = ctx.config.currency
+        if isinstance(record, bytes):
+            return normalise(load_json(record), currency)
+        if isinstance(record, list):
+            return shopify.product(cast("list[table.Row]", record), currency)
+        if not isinstance(record, dict):
+            raise MalformedRecord("not a product object")
+        return normalise(cast("dict[str, Any]", record), currency)
+
+    def output(self, ctx: Context, results: Results) -> Metadata:
+        """Where the products lie."""
+        form = results.state.get("format") or _format(ctx)
+        return self.Metadata(uri=results.uri, count=results.count, failed=results.failed, format=form)
+
+
+def _format(ctx: Context) -> str:
+    """The configured format; with `auto`, what the first bytes say."""
+    with _opened(ctx) as file:
+        head = cast("io.BufferedReader", file).peek(detect.HEAD)[: detect.HEAD]
+    if ctx.config.format == "auto" and head.startswith(_DATASET):
+        return "dataset"
+    return detect.detect(head) if ctx.config.format == "auto" else ctx.config.format
+
+
+def _raw(ctx: Context, form: str) -> Iterator[Any]:
+    try:
+        with _opened(ctx) as file:
+            chunks = iter(lambda: file.read(CHUNK), b"")
+            if form == "ndjson":
+                yield from lines.lines(chunks)
+            elif form == "json":
+                yield from json_array.elements(chunks)
+            elif form == "csv":
+                yield from map(table.flat, table.rows(chunks))
+            else:
+                yield from shopify.grouped(table.rows(chunks))
+    except (OSError, EOFError, zlib.error) as error:
+        raise SourceError(f"reading the feed broke off: {type(error).__name__}") from error
+
+
+def _opened(ctx: Context) -> BinaryIO:
+    """The feed's bytes, unpacked where they are gzip."""
+    file = ctx.open_binary(ctx.config.uri)
+    if cast("io.BufferedReader", file).peek(2)[:2] != b"\x1f\x8b":
+        return file
+    packed = gzip.GzipFile(fileobj=file)
+    return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), CHUNK))
+
+
+def _skipped(records: Iterator[Any], skip: int) -> Iterator[Any]:
+    for _ in range(skip):
+        next(records, None)
+    yield from records
+
+
+if __name__ == "__main__":
+    CatalogRead.main()
