@@ -41,7 +41,7 @@ class Watched:
         return RunView(run, self._client.pages(f"{self._path}/nodes", MAX_NODES, size=PAGE))
 
     def whole(self) -> RunView:
-        """The same with the ledgers: failed records, counted in the items of maps too, and the first of them."""
+        """The same with failed records: counted in the items of maps too, and the first of them."""
         view = self.view()
         failed: list[FailedRecord] = []
         nodes = [self._counted(node, failed) for node in view.nodes]
