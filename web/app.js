@@ -10,13 +10,13 @@ const signOut = document.getElementById("sign-out");
 let leave = () => {};
 
 /** Says how the page is connected: live, polling, ended, or disconnected. */
-export function connected(kind, text) {
+function connected(kind, text) {
   connection.dataset.kind = kind;
   connection.textContent = text;
 }
 
 /** Shows what went wrong; an ended session leads back to the form. */
-export function failed(error) {
+function failed(error) {
   if (error instanceof Problem && error.status === 401) return showForm();
   if (error instanceof Problem && error.status === 0) return connected("lost", "disconnected, trying again");
   leave();

@@ -26,6 +26,7 @@ export async function request(path, options = {}) {
     if (error.name === "AbortError") throw error;
     throw new Problem(0);
   }
+  syncClock(response);
   if (response.ok) return response;
   throw new Problem(response.status, await response.json().catch(() => null));
 }
@@ -78,9 +79,9 @@ export function duration(seconds) {
 
 /** How far the server's clock is ahead of ours, in ms; durations of what still runs are counted by it. */
 let ahead = 0;
-export function syncClock(response) {
-  const date = Date.parse(response.headers.get("date") ?? "");
-  if (!Number.isNaN(date) && Math.abs(date - Date.now()) > 2000) ahead = date - Date.now();
+function syncClock(response) {
+  const off = Date.parse(response.headers.get("date") ?? "") - Date.now();
+  ahead = Math.abs(off) > 2000 ? off : 0; // NaN, where there is no date, is not
 }
 
 export function elapsed(started, ended) {
