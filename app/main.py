@@ -6,13 +6,14 @@ uvicorn --factory app.main:create_app
 from __future__ import annotations
 
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 
 import structlog
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.routing import BaseRoute
 
+from app import logsetup
 from app.api.context import Api
 from app.api.edge import BodyLimit, Edge, allowed_hosts
 from app.api.openapi import document
@@ -36,11 +37,12 @@ def create_app(settings: Settings | None = None, *, extra_routes: Sequence[BaseR
     `extra_routes` are served behind the same middlewares; for benchmarks.
     """
     chosen = settings or Settings()
+    logsetup.configure(chosen)
     timings = Timings()
     table = Table(ROUTES, Pages())
 
     @contextlib.asynccontextmanager
-    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+    async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         store = await Store.open(chosen)
         try:
             await _prepare(store, chosen)

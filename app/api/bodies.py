@@ -37,7 +37,7 @@ def decode_json(raw: bytes) -> Any:
 def check_value(value: Any) -> None:
     """Refuse NUL (422, with its pointer) and deep nesting (400)."""
     for path, item, depth in _walk(value):
-        if depth > MAX_DEPTH:
+        if depth >= MAX_DEPTH and isinstance(item, dict | list):
             raise MalformedInput(f"The body is nested more than {MAX_DEPTH} levels deep.")
         if isinstance(item, str) and "\0" in item:
             raise InvalidInput(places=[Place(pointer(path), "a NUL character is not allowed")])

@@ -80,13 +80,15 @@ class Call:
 
     async def body(self) -> bytes:
         """The whole body, read once; its size is bounded by the body limit of the edge. Raises TooLarge."""
-        if self._body is None:
+        body = self._body
+        if body is None:
             message = await self._receive()
             if message["type"] == "http.request" and not message.get("more_body", False):
-                self._body = message.get("body", b"")
+                body = message.get("body", b"")
             else:
-                self._body = await self._gather(message)
-        return self._body
+                body = await self._gather(message)
+            self._body = body
+        return body
 
     async def _gather(self, message: Message) -> bytes:
         parts: list[bytes] = []

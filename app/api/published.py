@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.expressions import Template
-from app.core.params import ParamsSchema
+from app.core.spec import apply_params
 from app.errors import Conflict, NotFound
 from app.store.workflows import Interface, Workflows
 
@@ -32,13 +32,17 @@ class Webhook:
 class Published:
     """One version, ready to take triggers."""
 
-    __slots__ = ("name", "params", "version", "webhooks")
+    __slots__ = ("_schema", "name", "version", "webhooks")
 
     def __init__(self, interface: Interface) -> None:
         self.name = interface.name
         self.version = interface.version
-        self.params = ParamsSchema(interface.params)
+        self._schema = interface.params
         self.webhooks = dict(_webhooks(interface.triggers))
+
+    def params(self, given: Any) -> dict[str, Any]:
+        """Params with their defaults. Raises InvalidInput with the places that do not fit the schema."""
+        return apply_params(self._schema, given)
 
 
 def _webhooks(triggers: list[dict[str, Any]]) -> list[tuple[str, Webhook]]:

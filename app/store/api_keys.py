@@ -14,7 +14,7 @@ import orjson
 
 from app.core.round import iso
 from app.errors import NotFound, UsageError
-from app.store.client import Batcher
+from app.store.client import Batcher, pairs
 from app.store.keys import Keys
 
 _KEY = re.compile(r"hr_([A-Za-z0-9]{1,32})_([A-Za-z0-9_-]{16,128})")
@@ -74,7 +74,7 @@ class ApiKeys:
 
     async def list(self) -> list[ApiKey]:
         """Every key, oldest first."""
-        flat: Sequence[bytes] | dict[bytes, bytes] = await self._batch.call("HGETALL", self._keys.api_keys)
+        flat: Sequence[bytes] = await self._batch.call("HGETALL", self._keys.api_keys)
         keys = [_decode(key.decode(), raw) for key, raw in pairs(flat)]
         return sorted(keys, key=lambda key: (key.created, key.id))
 
@@ -123,10 +123,3 @@ def _decode(key_id: str, raw: bytes) -> ApiKey:
         record.get("name", ""),
         record.get("created", 0),
     )
-
-
-def pairs(reply: Sequence[bytes] | dict[bytes, bytes]) -> list[tuple[bytes, bytes]]:
-    """The pairs of an HGETALL reply, which redis-py gives as a dict and the raw protocol as a flat list."""
-    if isinstance(reply, dict):
-        return list(reply.items())
-    return list(zip(reply[::2], reply[1::2], strict=True))

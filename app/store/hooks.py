@@ -16,8 +16,7 @@ from typing import Any
 import orjson
 
 from app.errors import Conflict, NotFound
-from app.store.api_keys import pairs
-from app.store.client import Batcher, Script
+from app.store.client import Batcher, Script, pairs
 from app.store.keys import Keys
 
 _ADD = Script("hook_add")

@@ -9,15 +9,13 @@ can write to Redis or to the API cannot choose what runs on a worker.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
 from typing import Any
 
 import orjson
 
 from app.core.nodetypes import NodeType
 from app.errors import NotFound, Unavailable
-from app.store.api_keys import pairs
-from app.store.client import Batcher, Script
+from app.store.client import Batcher, Script, pairs
 from app.store.keys import Keys
 
 _PUT = Script("node_type_put")
@@ -97,22 +95,16 @@ class NodeTypes:
         )
         return sorted(found, key=lambda each: each.name)
 
-    async def resolve(self, refs: Iterable[str]) -> dict[str, NodeType]:
-        """The node types that `refs` ("name" or "name@version") mean, by ref and by pinned ref; unknown ones
-        are left out."""
+    async def catalog(self) -> dict[str, NodeType]:
+        """Every version by "name@version", and the newest ones by "name": what documents may refer to."""
         found: dict[str, NodeType] = {}
-
-        async def look_up(ref: str) -> None:
-            name, _, version = ref.partition("@")
-            try:
-                node_type = await self.get(name, int(version) if version.isdigit() else None)
-            except NotFound:
-                return
-            found[ref] = found[f"{node_type.name}@{node_type.version}"] = node_type
-
-        await asyncio.gather(*(look_up(ref) for ref in set(refs)))
+        newest = pairs(await self._batch.call("HGETALL", self._keys.node_types))
+        for versions in await asyncio.gather(*(self.versions(name.decode()) for name, _ in newest)):
+            found |= {f"{each.name}@{each.version}": each for each in versions}
+            found[versions[0].name] = versions[0]
         return found
 
 
 def _decode(raw: bytes) -> NodeType:
-    return NodeType(**orjson.loads(raw))
+    # Not validated again: without its command a process type is not one that could be declared.
+    return NodeType.model_construct(**orjson.loads(raw))

@@ -7,8 +7,7 @@ from typing import Any
 from app.core.round import iso
 from app.core.tasks import Task
 from app.core.view import split_ref
-from app.store.api_keys import pairs
-from app.store.client import Batcher
+from app.store.client import Batcher, pairs
 from app.store.keys import Keys
 
 GLOBAL = "global"
@@ -28,7 +27,7 @@ class Overview:
         """Entries per queue."""
         keys = self._keys
         streams = {"triggers": keys.triggers, "active": keys.active, "dead": keys.dead}
-        sets = {"ready": keys.ready, "timers": keys.timers, "launches": keys.launches, "stops": keys.stops}
+        sets = {"ready": keys.ready, "timers": keys.timers, "launches": keys.launches}
         calls = {name: self._batch.call("XLEN", key) for name, key in streams.items()}
         calls |= {name: self._batch.call("ZCARD", key) for name, key in sets.items()}
         return {name: int(await call) for name, call in calls.items()}

@@ -18,8 +18,7 @@ from typing import Any
 import orjson
 
 from app.errors import NotFound, PreconditionFailed, Unavailable
-from app.store.api_keys import pairs
-from app.store.client import Batcher, Script
+from app.store.client import Batcher, Script, pairs
 from app.store.keys import Keys
 
 _PUBLISH = Script("publish")
@@ -56,6 +55,7 @@ class Interface:
 
     name: str
     version: int
+    etag: str
     params: dict[str, Any] | None
     triggers: list[dict[str, Any]]
 
@@ -69,14 +69,9 @@ class Publication:
     created: bool
 
 
-def etag_of(document: bytes) -> str:
-    """The digest that names a document's content; `document` is canonical JSON with sorted members."""
-    return hashlib.sha256(document).hexdigest()[:32]
-
-
-def canonical_bytes(document: Mapping[str, Any]) -> bytes:
-    """The bytes a document is stored and compared as."""
-    return orjson.dumps(document, option=orjson.OPT_SORT_KEYS)
+def etag_of(document: object) -> str:
+    """The digest that names a document's content, whatever the order of its members."""
+    return hashlib.sha256(orjson.dumps(document, option=orjson.OPT_SORT_KEYS)).hexdigest()[:32]
 
 
 class Workflows:
@@ -89,13 +84,12 @@ class Workflows:
     async def publish(
         self, name: str, document: Mapping[str, Any], *, by: str, if_match: str = ""
     ) -> Publication:
-        """Make `document` (canonical, pinned) the current version.
+        """Make `document` (canonical, pinned) the current version; its nodes keep the order they have in it.
 
         `if_match`: "" for none, "*" for any, "-" when it must not exist yet, or the etag the caller read.
         Raises PreconditionFailed with the current etag.
         """
-        body = await asyncio.to_thread(canonical_bytes, document)
-        etag = etag_of(body)
+        etag, body = await asyncio.to_thread(lambda: (etag_of(document), orjson.dumps(document)))
         now = int(time.time() * 1000)
         interface = {"params": document.get("params"), "triggers": document.get("triggers") or []}
         record = orjson.dumps({"etag": etag, "created": now, "by": by, **interface})
@@ -179,7 +173,7 @@ class Workflows:
         if raw is None:
             raise NotFound(f"There is no version {version} of the workflow {name}.")
         record: dict[str, Any] = orjson.loads(raw)
-        return Interface(name, version, record["params"], record["triggers"])
+        return Interface(name, version, record["etag"], record["params"], record["triggers"])
 
     async def archive(self, name: str) -> None:
         """Take a workflow out of use; its versions and runs stay, and publishing brings it back.

@@ -14,7 +14,7 @@ from app.api.edge import same_origin
 from app.api.http import Call, Header, empty_reply, json_reply
 from app.api.moments import parse_since
 from app.api.schemas import KeyRequest, NodeTypeRequest, SessionRequest, places, read
-from app.core.nodetypes import NodeType
+from app.core.nodetypes import NodeType, parse_ref
 from app.core.round import iso
 from app.errors import Forbidden, InvalidInput, NotFound, Place, Unauthorized
 
@@ -31,10 +31,10 @@ async def list_node_types(call: Call, api: Api) -> ASGIApp:
 
 async def get_node_type(call: Call, api: Api) -> ASGIApp:
     """GET /node-types/{name}, or {name}@{version}."""
-    name, _, version = call.params["name"].partition("@")
-    if version and not (version.isascii() and version.isdigit() and len(version) < 10):
-        raise NotFound(f"There is no node type {name}@{version}.")
-    return json_reply(_shown(await api.store.node_types.get(name, int(version) if version else None)))
+    ref = parse_ref(call.params["name"])
+    if ref is None:
+        raise NotFound(f"There is no node type {call.params['name']}.")
+    return json_reply(_shown(await api.store.node_types.get(*ref)))
 
 
 async def list_node_type_versions(call: Call, api: Api) -> ASGIApp:

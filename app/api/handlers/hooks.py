@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import replace
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -32,8 +33,14 @@ def shown(call: Call, hook: Hook, *, with_secret: bool = False) -> dict[str, Any
 
 async def list_hooks(call: Call, api: Api) -> ASGIApp:
     """GET /workflows/{workflow}/hooks."""
-    hooks = await api.store.hooks.list(call.params["workflow"])
-    return json_reply({"items": [shown(call, hook) for hook in hooks], "next_cursor": None})
+    workflow = call.params["workflow"]
+    head = await api.store.workflows.head(workflow)
+    published = await api.published.version(workflow, head.version)
+    items: list[dict[str, Any]] = []
+    for hook in await api.store.hooks.list(workflow):
+        webhook = published.webhooks.get(hook.name) if hook.declared else None
+        items.append(shown(call, replace(hook, signature=webhook.signature) if webhook else hook))
+    return json_reply({"items": items, "next_cursor": None})
 
 
 async def create_hook(call: Call, api: Api) -> ASGIApp:

@@ -40,7 +40,7 @@ async def start_run(call: Call, api: Api) -> ASGIApp:
         workflow=published.name,
         version=published.version,
         source="api",
-        params=published.params.apply(request.params),
+        params=published.params(request.params),
         labels=request.labels,
         priority=request.priority,
         scope=f"{published.name}:{principal.id}" if key else None,
@@ -118,7 +118,7 @@ def _params(
     """The run's params, or none and why the trigger is dead."""
     try:
         given = event["body"] if webhook.params is None else webhook.params.render({"event": event})
-        return published.params.apply({} if given is None else given), None
+        return published.params({} if given is None else given), None
     except ExpressionError as error:
         return {}, error.message
     except InvalidInput as error:
