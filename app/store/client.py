@@ -12,8 +12,9 @@ import hashlib
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, cast
+from typing import Any
 
+import hiredis
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
@@ -33,6 +34,11 @@ def _lua(name: str) -> str:
     folder = resources.files("app.store").joinpath("lua")
     text = folder.joinpath(f"{name}.lua").read_text("utf-8")
     return re.sub(r"^--@include (\w+)$", lambda m: folder.joinpath("lib", f"{m[1]}.lua").read_text("utf-8"), text, flags=re.M)
+
+
+def pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
+    """The pairs of a raw reply to HGETALL, ZRANGE ... WITHSCORES and the like."""
+    return list(zip(flat[::2], flat[1::2], strict=True))
 
 
 class Script:
@@ -142,10 +148,27 @@ class Batcher:
                 future.set_result(reply)
 
     async def _pipeline(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
-        pipe = self.client.pipeline(transaction=False)
-        for command in commands:
-            pipe.execute_command(*command)
-        return cast("list[Any]", await pipe.execute(raise_on_error=False))
+        """Send commands in one write and read as many raw replies; an error reply is a value among them.
+
+        Packed by hiredis: redis-py's own packing was half of the processor time of a worker.
+        """
+        packed = b"".join([hiredis.pack_command(command) for command in commands])
+        pool = self.client.connection_pool
+        connection = await pool.get_connection("")
+        try:
+            await connection.send_packed_command(packed, check_health=False)
+            replies: list[Any] = []
+            for _ in commands:
+                try:
+                    replies.append(await connection.read_response(disable_decoding=True))
+                except ResponseError as error:
+                    replies.append(error)
+            return replies
+        except BaseException:
+            await connection.disconnect(nowait=True)  # replies that nobody read must not meet the next command
+            raise
+        finally:
+            await pool.release(connection)
 
     async def close(self) -> None:
         """Wait for what is on the wire."""

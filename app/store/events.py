@@ -9,9 +9,10 @@ from typing import Any
 import orjson
 import redis.asyncio as aioredis
 
-from app.core.states import RUN_TERMINAL
+from app.core.states import RUN_TERMINAL, RunStatus
 from app.errors import NotFound, Unavailable
 from app.store.client import Batcher, translate
+from app.store.ids import receipt_of
 from app.store.keys import Keys
 
 Event = tuple[str, dict[str, Any]]
@@ -41,17 +42,18 @@ class Events:
     async def read(self, run: str, after: str, count: int = 500) -> list[Event]:
         """Events after an id ("0" for all), oldest first."""
         rows = await self._batcher.call("XRANGE", self._keys.events(run), f"({after}", "+", "COUNT", count)
-        return [(row[0].decode(), orjson.loads(_data(row[1]))) for row in rows]
+        return [(row[0].decode(), orjson.loads(row[1][1])) for row in rows]
 
     async def subscribe(self, run: str, after: str = "0") -> AsyncIterator[Event]:
         """Every event after an id, the ones to come too; ends with the run's terminal transition. Raises NotFound."""
-        if not await self._batcher.call("EXISTS", self._keys.run(run)):
+        if await self._status(run) is None:
             raise NotFound(f"There is no run '{run}'.")
         watcher = _Watcher(run, after)
         self._watchers.add(watcher)
         try:
             while True:
                 watcher.bell.clear()
+                ended = await self._ended(run)
                 page = await self.read(run, watcher.after)
                 for watcher.after, event in page:
                     yield watcher.after, event
@@ -59,17 +61,28 @@ class Events:
                         return
                 if page:
                     continue
-                if await self._ended(run):
+                if ended:
                     return
                 self._wake_reader()
                 await watcher.bell.wait()
         finally:
             self._watchers.discard(watcher)
 
-    async def _ended(self, run: str) -> bool:
-        """The run is terminal and its terminal transition was read before `after`, or its events are gone."""
+    async def _status(self, run: str) -> str | None:
+        """The run's status; queued too while its trigger still is; None where there is no such run."""
         status = await self._batcher.call("HGET", self._keys.run(run), "s")
-        return status is None or status.decode() in RUN_TERMINAL
+        if status is None:
+            receipt = await self._batcher.call("HGET", self._keys.receipt(receipt_of(run)), "s")
+            if receipt == b"queued":
+                return RunStatus.QUEUED
+            if receipt == b"started":  # between our two questions, or long ago and gone since
+                status = await self._batcher.call("HGET", self._keys.run(run), "s")
+        return None if status is None else status.decode()
+
+    async def _ended(self, run: str) -> bool:
+        """Nothing more will come than what can be read now."""
+        status = await self._status(run)
+        return status is None or status in RUN_TERMINAL
 
     def _wake_reader(self) -> None:
         if self._reader is None or self._reader.done():
@@ -110,7 +123,3 @@ class Events:
 def _order(place: str) -> tuple[int, int]:
     ms, _, number = place.partition("-")
     return int(ms), int(number or 0)
-
-
-def _data(fields: Any) -> bytes:
-    return fields[b"d"] if isinstance(fields, dict) else fields[1]

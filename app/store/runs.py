@@ -12,7 +12,8 @@ from app.core.round import iso
 from app.core.states import STEPS, NodeStatus
 from app.core.view import split_ref
 from app.errors import NotFound
-from app.store.client import Batcher
+from app.store.client import Batcher, pairs
+from app.store.ids import receipt_of
 from app.store.keys import Keys
 
 RUN_READ = ("s", "w", "v", "p", "l", "c", "b", "z", "n", "d", "f", "o", "x", "t", "src", "ev")
@@ -32,9 +33,20 @@ class Runs:
     async def get(self, run: str) -> dict[str, Any]:
         """One run as GET /runs/{run} shows it. Raises NotFound."""
         record = _run(run, await self._batcher.call("HMGET", self._keys.run(run), *RUN_READ))
-        if record is None:
+        return await self._queued(run) if record is None else record
+
+    async def _queued(self, run: str) -> dict[str, Any]:
+        """A run whose trigger was accepted and not taken from the queue yet. Raises NotFound."""
+        fields = ("s", "w", "v", "c", "src", "r")
+        values = await self._batcher.call("HMGET", self._keys.receipt(receipt_of(run)), *fields)
+        record = dict(zip(fields, values, strict=True))
+        if record["r"] != run.encode() or record["s"] not in (b"queued", b"started"):
             raise NotFound(f"There is no run '{run}'.")
-        return record
+        shown = {"s": b"queued", "w": record["w"], "v": record["v"], "c": record["c"], "src": record["src"],
+                 "t": receipt_of(run).encode()}  # fmt: skip
+        found = _run(run, [shown.get(name) for name in RUN_READ])
+        assert found is not None
+        return found
 
     async def list(
         self,
@@ -54,7 +66,7 @@ class Runs:
             raw = await self._batcher.call(
                 "ZRANGE", index, newest, since_ms or 0, "BYSCORE", "REV", "LIMIT", skip, limit, "WITHSCORES"
             )
-            rows = [(pair[0].decode(), int(pair[1])) for pair in _pairs(raw)]
+            rows = [(pair[0].decode(), int(pair[1])) for pair in pairs(raw)]
             calls = [self._batcher.call("HMGET", self._keys.run(run), *RUN_READ) for run, _ in rows]
             for position, ((run, created), call) in enumerate(zip(rows, calls, strict=True)):
                 skip = skip + 1 if str(created) == newest else 1
@@ -73,7 +85,8 @@ class Runs:
     async def _graph_of(self, run: str) -> Graph:
         workflow, version = await self._batcher.call("HMGET", self._keys.run(run), "w", "v")
         if workflow is None:
-            raise NotFound(f"There is no run '{run}'.")
+            queued = await self._queued(run)
+            return await self._graph(queued["workflow"], queued["version"])
         return await self._graph(workflow.decode(), int(version))
 
     async def nodes(self, run: str, limit: int = 200, cursor: str | None = None) -> Page:
@@ -125,15 +138,13 @@ class Runs:
     async def records(self, run: str, ref: str, limit: int, cursor: str | None) -> Page:
         """The failed records of a node run, in no particular order; `cursor` is the last page's."""
         place, rows = await self._batcher.call("HSCAN", self._keys.records(run, ref), cursor or "0", "COUNT", limit)
-        flat = rows.values() if isinstance(rows, dict) else rows[1::2]
-        following = place.decode() if isinstance(place, bytes) else str(place)
-        return [orjson.loads(row) for row in flat], None if following == "0" else following
+        return [orjson.loads(row) for row in rows[1::2]], None if place == b"0" else place.decode()
 
     async def attempts(self, run: str, ref: str) -> list[dict[str, Any]]:
         """Every attempt of a node run, the oldest first; an infrastructure fault is shown as one of its own."""
         current = await self.node(run, ref)
-        rows = await self._batcher.call("HGETALL", self._keys.node(run, ref))
-        past = [orjson.loads(v) for k, v in rows.items() if k.startswith(b"A") and k[1:2].isdigit()]
+        rows = pairs(await self._batcher.call("HGETALL", self._keys.node(run, ref)))
+        past = [orjson.loads(v) for k, v in rows if k.startswith(b"A") and k[1:2].isdigit()]
         past.sort(key=lambda row: row["ended"])
         if current["started"] is not None and not (past and past[-1]["ended"] == current["ended"]):
             past.append({"attempt": current["attempt"], "started": current["started"], "ended": current["ended"],
@@ -142,7 +153,7 @@ class Runs:
 
     async def launches(self, run: str, ref: str) -> list[tuple[int, int]]:
         """(attempt, launch) of everything that may have left a log, the oldest first."""
-        rows = await self._batcher.call("HGETALL", self._keys.node(run, ref))
+        rows = dict(pairs(await self._batcher.call("HGETALL", self._keys.node(run, ref))))
         found = {tuple(map(int, k[1:].split(b"."))) for k in rows if k.startswith(b"A") and k[1:2].isdigit()}
         if rows.get(b"a"):
             found.add((int(rows[b"a"]), int(rows.get(b"l", 0))))
@@ -154,12 +165,6 @@ def _place(cursor: str | None) -> tuple[str, int]:
         return "+inf", 0
     newest, _, skip = cursor.partition(".")
     return newest, int(skip or 0)
-
-
-def _pairs(raw: Any) -> list[tuple[bytes, bytes]]:
-    if raw and isinstance(raw[0], tuple | list):
-        return [(row[0], row[1]) for row in raw]
-    return list(zip(raw[::2], raw[1::2], strict=True))
 
 
 def _matches(record: dict[str, Any], status: str | None, label: str | None) -> bool:

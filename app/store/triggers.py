@@ -13,7 +13,7 @@ from app.core.signals import Signal, SignalKind, encode
 from app.core.states import RunStatus
 from app.errors import Backpressure, IdempotencyConflict, NotFound
 from app.store.client import Batcher, Script
-from app.store.ids import new_id
+from app.store.ids import new_trigger_ids
 from app.store.keys import GROUP, Keys
 
 ACCEPT = Script("accept")
@@ -80,7 +80,7 @@ class Triggers:
 
     async def accept(self, trigger: Trigger) -> Accepted:
         """Store it durably; returns when it is. Raises IdempotencyConflict, Backpressure, StoreUnavailable."""
-        receipt, run = new_id("t"), new_id("r")
+        receipt, run = new_trigger_ids()
         payload = orjson.dumps(
             {"w": trigger.workflow, "v": trigger.version, "r": run, "p": trigger.params, "l": trigger.labels,
              "y": trigger.priority, "src": trigger.source, "ev": trigger.event}
@@ -92,7 +92,7 @@ class Triggers:
         reply = await self._batcher.script(
             ACCEPT, keys,
             (self._backlog, payload, receipt, run if trigger.dead is None else "", trigger.workflow, trigger.source,
-             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, trigger.dead or ""),
+             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, trigger.dead or "", trigger.version),
         )  # fmt: skip
         match reply[0]:
             case b"ok":

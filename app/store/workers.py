@@ -9,7 +9,7 @@ import orjson
 from app.core.signals import Signal, encode
 from app.core.states import NODE_LIVE, STEPS, NodeStatus
 from app.core.tasks import Task
-from app.store.client import Batcher, Script
+from app.store.client import Batcher, Script, pairs
 from app.store.engine import GLOBAL_POOL
 from app.store.keys import Keys
 
@@ -88,7 +88,7 @@ class Workers:
     async def processes(self, host: str) -> dict[Task, dict[str, Any]]:
         """The records of the processes on a host."""
         rows = await self._batcher.call("HGETALL", self._keys.procs(host))
-        return {Task.parse(task): orjson.loads(record) for task, record in rows.items()}
+        return {Task.parse(task): orjson.loads(record) for task, record in pairs(rows)}
 
     async def exited(self, signal: Signal, run: str) -> None:
         """Tell the run that a launch ended, unless its attempt has ended by itself already."""
@@ -108,7 +108,7 @@ class Workers:
     async def holders(self, pool: str = GLOBAL_POOL) -> dict[Task, int]:
         """Who holds a slot, and since when (ms)."""
         rows = await self._batcher.call("HGETALL", self._keys.pool(pool))
-        return {Task.parse(task): int(since) for task, since in rows.items()}
+        return {Task.parse(task): int(since) for task, since in pairs(rows)}
 
     async def is_launching(self, task: Task) -> bool:
         return await self._batcher.call("ZSCORE", self._keys.launches, task.encode()) is not None

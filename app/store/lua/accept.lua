@@ -1,7 +1,7 @@
 -- Accept a trigger: dedupe and enqueue in one step, so that what was answered is on disk and never twice.
 -- KEYS: triggers, receipt[, dedupe]
 -- ARGV: max depth of triggers, payload (JSON), receipt id, run id, workflow, source, digest of the body,
---       dedupe TTL ms, receipt TTL ms, state ('queued' or 'dead'), reason
+--       dedupe TTL ms, receipt TTL ms, state ('queued' or 'dead'), reason, version
 -- Replies: {'ok'}; {'repeat', receipt id, run id} for a key used before with this body;
 --          {'conflict'} for one used with another body; {'full'} past the depth. Nothing is written but for 'ok'.
 --@include clock
@@ -19,7 +19,7 @@ if queued and redis.call('XLEN', KEYS[1]) >= depth then return {'full'} end
 if KEYS[3] then
   redis.call('SET', KEYS[3], receipt .. ' ' .. run .. ' ' .. ARGV[7], 'PX', ARGV[8])
 end
-redis.call('HSET', KEYS[2], 's', ARGV[10], 'w', ARGV[5], 'src', ARGV[6], 'r', run, 'c', now_ms())
+redis.call('HSET', KEYS[2], 's', ARGV[10], 'w', ARGV[5], 'v', ARGV[12], 'src', ARGV[6], 'r', run, 'c', now_ms())
 if queued then
   redis.call('XADD', KEYS[1], '*', 'v', '1', 't', receipt, 'd', payload)
 else
