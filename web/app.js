@@ -34,12 +34,14 @@ function showForm(message = "") {
   const key = el("input", {
     id: "key", name: "key", type: "password", autocomplete: "current-password", required: true, placeholder: "hr_…",
   });
+  const name = el("input", { type: "text", name: "username", autocomplete: "username", value: "API key", hidden: true });
   const button = el("button", { type: "submit" }, "Sign in");
   const form = el(
     "form",
     { className: "sign-in" },
     el("h1", {}, "Sign in"),
     el("label", { htmlFor: "key" }, "API key"),
+    name,
     key,
     button,
     message ? el("p", { className: "notice bad", role: "alert" }, message) : null,

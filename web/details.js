@@ -1,6 +1,6 @@
 // What a node opens to: metadata, items of a map, failed records, attempts, logs.
 
-import { duration, el, elapsed, get, moment, request, state } from "./lib.js";
+import { duration, el, elapsed, get, moment, records, request, state } from "./lib.js";
 
 const MAX_LOG = 512 * 1024;
 
@@ -67,7 +67,7 @@ class Details {
     if (!items.length) return el("p", { className: "hint" }, "No item has started.");
     const rows = items.map((item) => [
       String(item.item), state(item.status), duration(elapsed(item.started, item.ended)), String(item.attempt),
-      item.error?.message ?? (item.failed_records ? `${item.failed_records} failed records` : ""),
+      item.error?.message ?? (item.failed_records ? records(item.failed_records) : ""),
     ]);
     const tail = more ? [el("p", { className: "hint" }, "Only the first 200 are shown.")] : [];
     return [table(["Item", "State", "Time", "Attempt", ""], rows), ...tail];

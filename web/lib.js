@@ -89,6 +89,11 @@ export function elapsed(started, ended) {
   return ((ended ? Date.parse(ended) : Date.now() + ahead) - Date.parse(started)) / 1000;
 }
 
+/** How many records failed, in words. */
+export function records(failed) {
+  return `${failed} failed record${failed === 1 ? "" : "s"}`;
+}
+
 export function moment(text) {
   return text ? el("time", { dateTime: text, title: text }, new Date(text).toLocaleString()) : "";
 }

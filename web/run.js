@@ -2,7 +2,7 @@
 // Events only ring; what is shown is always asked for, so nothing is missed after a reconnect.
 
 import { showDetails } from "./details.js";
-import { duration, el, elapsed, get, moment, outline, pages, state, TERMINAL } from "./lib.js";
+import { duration, el, elapsed, get, moment, outline, pages, records, state, TERMINAL } from "./lib.js";
 
 const BREATH = 300;
 
@@ -173,7 +173,7 @@ function progress(node) {
     const { done, total } = node.progress;
     parts.push(total ? el("progress", { value: done, max: total }) : null, ` ${done}${total ? `/${total}` : ""} records`);
   }
-  if (node.failed_records) parts.push(el("span", { className: "warn" }, ` ${node.failed_records} failed records`));
+  if (node.failed_records) parts.push(el("span", { className: "warn" }, ` ${records(node.failed_records)}`));
   if (node.error) parts.push(el("span", { className: "bad" }, [node.error.type, node.error.message].filter(Boolean).join(": ")));
   return parts;
 }
