@@ -6,7 +6,7 @@ import secrets
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -71,6 +71,10 @@ class CatalogMerge(Node):
             if ctx.config.missing == "drop":
                 return None
         return combine(sides, ctx.config.fields, ctx.config.prefer)
+
+    def key(self, record: Any) -> str | None:
+        """The product that failed: what it is matched by."""
+        return super().key(next((side for side in record if side is not None), None))
 
     def output(self, ctx: Context, results: Results) -> Metadata:
         """Where the merged products lie."""

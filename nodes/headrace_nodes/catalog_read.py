@@ -6,6 +6,7 @@ import gzip
 import io
 import zlib
 from collections.abc import Iterator
+from itertools import islice
 from typing import Any, BinaryIO, Final, Literal, cast
 
 from pydantic import Field
@@ -49,10 +50,13 @@ class CatalogRead(Node):
     def configure(self, ctx: Context) -> Stream:
         """The raw records of the feed; what is wrong with one of them fails only that one, in `execute`."""
         form = _format(ctx)
-        ctx.state["format"] = form
-        if form == "dataset":
-            return ctx.open(ctx.config.uri)
-        return Stream(ctx.config.uri, None, lambda skip: _skipped(_raw(ctx, form), skip))
+
+        def read(skip: int) -> Iterator[Any]:
+            ctx.state["format"] = form
+            records = ctx.open(ctx.config.uri).read() if form == "dataset" else _raw(ctx, form)
+            yield from islice(records, skip, None)
+
+        return Stream(ctx.config.uri, None, read)
 
     def execute(self, ctx: Context, record: Any) -> dict[str, Any]:
         """One raw record as a product."""
@@ -67,8 +71,17 @@ class CatalogRead(Node):
 
     def output(self, ctx: Context, results: Results) -> Metadata:
         """Where the products lie."""
-        form = results.state.get("format") or _format(ctx)
+        form = str(results.state["format"])
         return self.Metadata(uri=results.uri, count=results.count, failed=results.failed, format=form)
+
+    def key(self, record: Any) -> str | None:
+        """The id of a raw record that failed, where it can be told."""
+        if isinstance(record, list):
+            return cast("list[table.Row]", record)[0].get("Handle")
+        try:
+            return super().key(load_json(record) if isinstance(record, bytes) else record)
+        except MalformedRecord:
+            return None
 
 
 def _format(ctx: Context) -> str:
@@ -103,12 +116,6 @@ def _opened(ctx: Context) -> BinaryIO:
         return file
     packed = gzip.GzipFile(fileobj=file)
     return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), CHUNK))
-
-
-def _skipped(records: Iterator[Any], skip: int) -> Iterator[Any]:
-    for _ in range(skip):
-        next(records, None)
-    yield from records
 
 
 if __name__ == "__main__":
