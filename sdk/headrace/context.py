@@ -10,8 +10,9 @@ from typing import IO, TYPE_CHECKING, Any, BinaryIO
 
 from headrace import datasets
 from headrace.control import Control
+from headrace.durable import Directories
 from headrace.errors import Fatal, MalformedStream
-from headrace.files import uri_of, write_atomically
+from headrace.files import uri_of
 from headrace.inputs import Inputs
 from headrace.streams import Opener, Stream
 
@@ -55,6 +56,7 @@ class Context:
         item: Any,
         tolerate: float,
         prefix: Path,
+        directories: Directories,
         opener: Opener,
         control: Control,
     ) -> None:
@@ -79,6 +81,7 @@ class Context:
         KiB."""
         self.shown: dict[str, int] | None = None
         """Progress set by `progress`, in place of the runner's own."""
+        self._directories = directories
         self._opener = opener
         self._control = control
         self._log: Logger | None = None
@@ -144,7 +147,7 @@ class Context:
         parts = [datasets.Part(self._count(uri), uri=uri) for uri in uris]
         count = sum(part.records for part in parts)
         path = self._side_path(name)
-        datasets.write(path, datasets.Manifest(count, None, None, parts))
+        datasets.write(self._directories, path, datasets.Manifest(count, None, None, parts))
         return Published(uri_of(path), count, None)
 
     def publish(self, name: str, records: Iterable[Any]) -> Published:
@@ -152,14 +155,14 @@ class Context:
         from headrace.side import write_dataset
 
         path = self._side_path(name)
-        count, digest = write_dataset(path, records)
+        count, digest = write_dataset(self._directories, path, records)
         return Published(uri_of(path), count, digest)
 
     def write_file(self, name: str, content: bytes | IO[bytes]) -> str:
         """Write one file beside the results; durable, and whole or not at all. Returns its URI, the same
         every attempt."""
         path = self._side_path(name)
-        write_atomically(path, content)
+        self._directories.write(path, content)
         return uri_of(path)
 
     def progress(self, done: int, total: int | None = None) -> None:

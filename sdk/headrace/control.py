@@ -28,8 +28,9 @@ class Control:
     def stop(self) -> None:
         """Ask to stop; called by the signal handler, in the main thread. Raises Stopped where nothing would
         be lost."""
-        self.stopping = self.attention = True
-        if self.interruptible:
+        first, self.stopping = not self.stopping, True
+        self.attention = True
+        if first and self.interruptible:
             raise Stopped
 
     def fail(self, error: BaseException) -> None:

@@ -21,8 +21,8 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from headrace.durable import Directories
 from headrace.errors import MalformedStream
-from headrace.files import write_atomically
 
 MAGIC = b'{"headrace":"dataset/1",'
 """How every manifest begins; so a manifest is known by its content."""
@@ -47,7 +47,7 @@ class Manifest(NamedTuple):
     parts: list[Part]
 
 
-def write(path: Path, manifest: Manifest) -> None:
+def write(directories: Directories, path: Path, manifest: Manifest) -> None:
     """Publish a manifest, whole or not at all."""
     body: dict[str, Any] = {
         "headrace": "dataset/1",
@@ -57,7 +57,7 @@ def write(path: Path, manifest: Manifest) -> None:
         "sha256": manifest.sha256,
         "parts": [{k: v for k, v in part._asdict().items() if v is not None} for part in manifest.parts],
     }
-    write_atomically(path, orjson.dumps(body))
+    directories.write(path, orjson.dumps(body))
 
 
 def parse(content: bytes) -> Manifest:

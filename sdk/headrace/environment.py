@@ -45,6 +45,8 @@ def read(environ: MutableMapping[str, str] | None = None) -> Environment:
     missing = [name for name in needed if not env.get(name)] + ([] if token else ["HEADRACE_TOKEN"])
     if missing:
         raise Fatal(f"not started by Headrace: {', '.join(missing)} not set (try headrace.testing.run_node)")
+    if "://" in env["HEADRACE_DATA_URI"] and not env["HEADRACE_DATA_URI"].startswith("file://"):
+        raise Fatal("HEADRACE_DATA_URI: only file: is supported")
     item = env.get("HEADRACE_ITEM", "")
     place = Place(
         run=env["HEADRACE_RUN_ID"],

@@ -174,7 +174,7 @@ class Execution:
         }
         key = self._node.key(record)
         if key is not None:
-            entry["key"] = key[:200]
+            entry["key"] = self._redact(key)[:200]
         self._ledger.append(entry)
         self._failed += 1
         if self._ctx.tolerate == 0 or (

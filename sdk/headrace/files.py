@@ -1,14 +1,12 @@
-"""Files: which may be read, and how they are written so that they survive a power loss."""
+"""Files that may be read: only those below the data roots."""
 
 from __future__ import annotations
 
 import os
-import secrets
 import stat
-from collections.abc import Generator, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, BinaryIO
+from typing import BinaryIO
 from urllib.parse import quote, unquote, urlsplit
 
 from headrace.errors import Blocked, SourceError, SourceMissing
@@ -85,63 +83,3 @@ class FileGuard:
         opened = f"/proc/self/fd/{descriptor}"
         if os.path.exists(opened) and not self._allowed(os.readlink(opened).removesuffix(" (deleted)")):
             raise Blocked("the file lies outside the data roots")
-
-
-def sync_directory(path: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def make_directories(path: Path) -> None:
-    """Like mkdir -p, each new name durable."""
-    missing: list[Path] = []
-    while not path.is_dir():
-        missing.append(path)
-        path = path.parent
-    for directory in reversed(missing):
-        directory.mkdir(exist_ok=True)
-        sync_directory(directory.parent)
-
-
-def write_atomically(path: Path, content: bytes | IO[bytes]) -> int:
-    """Write a file so that readers and crashes see either the old or the new one, whole. Returns its size in
-    bytes."""
-    make_directories(path.parent)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    size = 0
-    try:
-        with open(temporary, "xb", buffering=0) as file:
-            for chunk in (content,) if isinstance(content, bytes) else _chunks(content):
-                view = memoryview(chunk)
-                size += len(view)
-                while view:
-                    view = view[file.write(view) :]
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except BaseException:
-        temporary.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
-    return size
-
-
-def _chunks(file: IO[bytes], size: int = 1024 * 1024) -> Iterator[bytes]:
-    while chunk := file.read(size):
-        yield chunk
-
-
-@contextmanager
-def locked(directory: Path) -> Generator[None]:
-    """Hold the directory's lock against the other processes of the same node run."""
-    import fcntl
-
-    descriptor = os.open(directory / ".lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)

@@ -12,8 +12,8 @@ from typing import Any
 import orjson
 
 from headrace.datasets import Part
+from headrace.durable import Directories, locked
 from headrace.errors import SourceError, StaleEpoch
-from headrace.files import locked, make_directories, sync_directory
 from headrace.position import Position, Segment
 
 FLUSH_BYTES = 1024 * 1024
@@ -30,17 +30,18 @@ def part_name(number: int) -> str:
 class PartStore:
     """The directory `parts` of one node run: one directory per process that wrote."""
 
-    def __init__(self, prefix: Path, attempt: int, epoch: int) -> None:
+    def __init__(self, prefix: Path, attempt: int, epoch: int, directories: Directories) -> None:
         self.prefix = prefix
         self.root = prefix / "parts"
         self.order = (attempt, epoch)
+        self.directories = directories
 
     def claim(self, keep: tuple[Segment, ...]) -> Path:
         """Make this process's own directory, and discard what older processes wrote but never committed.
 
         Raises StaleEpoch where a newer process has claimed before.
         """
-        make_directories(self.root)
+        self.directories.make(self.root)
         with locked(self.prefix):
             self.check()
             kept = {segment.directory for segment in keep}
@@ -48,8 +49,7 @@ class PartStore:
                 if order < self.order and name not in kept:
                     shutil.rmtree(self.root / name, ignore_errors=True)
             directory = self._fresh()
-            directory.mkdir()
-        sync_directory(self.root)
+            self.directories.make(directory)
         return directory
 
     def check(self) -> None:
@@ -151,7 +151,7 @@ class PartWriter:
         if self._unsynced_names and self._directory is not None:
             if self._index is not None:
                 os.fsync(self._index)
-            sync_directory(self._directory)
+            self._store.directories.settle(self._directory)
             self._unsynced_names = False
         if self._directory is None:
             return self._earlier

@@ -21,7 +21,7 @@ _STOP_PATIENCE = 5.0
 """Seconds for which the last report is tried once the process was told to stop."""
 
 
-def run(node_class: type[Node]) -> int:
+def run(node_class: type[Node], hold: float | None = None) -> int:
     """Run a node class as this process; returns the exit code: 0, 1 retryable, 3 stale, 42 not retryable, 143
     stopped."""
     try:
@@ -29,10 +29,11 @@ def run(node_class: type[Node]) -> int:
     except Fatal as error:
         sys.stderr.write(f"headrace: {error}\n")
         return 42
-    from headrace.control import Control
+    from headrace.control import Control, Stopped
     from headrace.http import HttpEngine
     from headrace.redact import Redactor
-    from headrace.runner import Runner
+    from headrace.reporter import HOLD
+    from headrace.runner import STOPPED, Runner
 
     class FencedEngine(HttpEngine):
         """Exits at once, whichever thread calls, when a newer process holds the node run."""
@@ -43,6 +44,7 @@ def run(node_class: type[Node]) -> int:
             except StaleEpoch:
                 _exit_stale()
 
+    hold = HOLD if hold is None else hold
     control = Control()
     engine = FencedEngine(env.api_url, env.token, env.place)
 
@@ -51,10 +53,13 @@ def run(node_class: type[Node]) -> int:
         control.stop()
 
     handler: Callable[[int, FrameType | None], None] = stop
-    signal.signal(signal.SIGTERM, handler)
-    return Runner(node_class, engine, env.place, control=control, redact=Redactor([env.token])).run(
-        secrets.token_hex(16)
-    )
+    redact = Redactor([env.token])
+    try:
+        signal.signal(signal.SIGTERM, handler)
+        runner = Runner(node_class, engine, env.place, control=control, redact=redact, hold=hold)
+        return runner.run(secrets.token_hex(16))
+    except Stopped:
+        return STOPPED
 
 
 def _exit_stale() -> Any:

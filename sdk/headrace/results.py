@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from headrace import datasets
-from headrace.files import locked, make_directories, uri_of
+from headrace.durable import locked
+from headrace.files import uri_of
 from headrace.parts import PartStore
 from headrace.position import Position
 from headrace.streams import Opener
@@ -66,10 +67,10 @@ class Results:
             path = self._store.prefix / MANIFEST
             parts = self._store.parts(self._position.segments)
             manifest = datasets.Manifest(self.count, self.bytes, self.digest, parts)
-            make_directories(self._store.prefix)
+            self._store.directories.make(self._store.prefix)
             with locked(self._store.prefix):
                 self._store.check()
-                datasets.write(path, manifest)
+                datasets.write(self._store.directories, path, manifest)
             self._uri = uri_of(path)
         return self._uri
 

@@ -12,6 +12,7 @@ import orjson
 
 from headrace.context import Context, Identity
 from headrace.control import Control, Stopped
+from headrace.durable import Directories
 from headrace.environment import Place
 from headrace.errors import Cancelled, Fatal, HeadraceError, ProtocolError, StaleEpoch
 from headrace.execute import Execution, records_of, total_of
@@ -35,9 +36,14 @@ Probe = Callable[[str], None]
 """Called after a step's own code ran, before its checkpoint; the test runner crashes a node there."""
 
 
+def data_root(place: Place) -> Path:
+    """The directory that HEADRACE_DATA_URI names."""
+    return Path(os.path.abspath(path_of(place.data_uri)))
+
+
 def data_prefix(place: Place) -> Path:
     """The directory of a node run below the data root."""
-    base = Path(os.path.abspath(path_of(place.data_uri))) / place.run / place.node
+    base = data_root(place) / place.run / place.node
     return base if place.item is None else base / str(place.item)
 
 
@@ -67,6 +73,7 @@ class Runner:
         self._wrap = wrap
         self._hold = hold
         self._prefix = data_prefix(place)
+        self._directories = Directories(data_root(place))
         files = FileGuard([place.data_uri, *place.data_roots])
         self._opener = Opener(files, UrlGuard(place.url_allow, resolver))
         self._won = False
@@ -103,6 +110,7 @@ class Runner:
         node, ctx = self._class(), self._context(start)
         if step == "output":
             self._won = True
+            ctx.state = Position.load(start.checkpoint.data).state or {}
         else:
             results = self._results(node, ctx, start, reporter)
             metadata = self._metadata(node.output(ctx, results))
@@ -122,7 +130,7 @@ class Runner:
 
     def _results(self, node: Node, ctx: Context, start: Start, reporter: Reporter) -> Results:
         """Run what is left of configure and execute."""
-        store = PartStore(self._prefix, start.attempt, start.epoch)
+        store = PartStore(self._prefix, start.attempt, start.epoch, self._directories)
         position = Position.load(start.checkpoint.data)
         if start.checkpoint.step == "execute":
             ctx.state = position.state or {}
@@ -158,13 +166,15 @@ class Runner:
     ) -> Position:
         self._control.interruptible = False
         try:
-            return execution.run(self._wrap(records, skipped) if self._wrap else records)
+            position = execution.run(self._wrap(records, skipped) if self._wrap else records)
         except Stopped:
             execution.commit()
             raise
         finally:
             writer.close()
             self._control.interruptible = True
+        self._control.check()
+        return position
 
     def _context(self, start: Start) -> Context:
         place = self._place
@@ -175,6 +185,7 @@ class Runner:
             item=start.item,
             tolerate=start.tolerate,
             prefix=self._prefix,
+            directories=self._directories,
             opener=self._opener,
             control=self._control,
         )

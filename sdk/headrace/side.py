@@ -10,14 +10,14 @@ from pathlib import Path
 from typing import Any
 
 from headrace import datasets
+from headrace.durable import Directories
 from headrace.encode import line_of
-from headrace.files import make_directories, sync_directory
 
 
-def write_dataset(path: Path, records: Iterable[Any]) -> tuple[int, str]:
+def write_dataset(directories: Directories, path: Path, records: Iterable[Any]) -> tuple[int, str]:
     """Write records and publish their manifest at `path`. Returns their count and the SHA-256 of the
     stream."""
-    make_directories(path.parent)
+    directories.make(path.parent)
     data = path.with_name(f"{path.name}.{secrets.token_hex(6)}.ndjson")
     digest = hashlib.sha256()
     count = size = 0
@@ -29,7 +29,7 @@ def write_dataset(path: Path, records: Iterable[Any]) -> tuple[int, str]:
             count, size = count + 1, size + len(line)
         file.flush()
         os.fsync(file.fileno())
-    sync_directory(path.parent)
+    directories.settle(path.parent)
     part = datasets.Part(count, data.name, size)
-    datasets.write(path, datasets.Manifest(count, size, digest.hexdigest(), [part]))
+    datasets.write(directories, path, datasets.Manifest(count, size, digest.hexdigest(), [part]))
     return count, digest.hexdigest()

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from headrace.durable import Directories
 from headrace.environment import Place
 from headrace.errors import Fatal, ProtocolError, StaleEpoch, StepConflict
 from headrace.files import FileGuard
@@ -137,6 +138,10 @@ class MemoryEngine:
 
     def _apply(self, last: Checkpoint, entry: dict[str, Any], positions: list[Any]) -> Checkpoint:
         step = entry["step"]
+        if "seq" in entry and last.seq is not None and entry["seq"] <= last.seq:
+            if entry["seq"] < last.seq:
+                raise StepConflict("seq went back")
+            return last
         expected = STEPS[0] if last.step is None else (*STEPS, "nothing")[STEPS.index(last.step) + 1]
         if "seq" not in entry and last.step is not None and STEPS.index(step) <= STEPS.index(last.step):
             return last
@@ -146,8 +151,6 @@ class MemoryEngine:
             return last._replace(step=step, metadata=entry.get("metadata", last.metadata))
         if len(orjson.dumps(entry["data"])) > MAX_BYTES:
             raise ProtocolError("a position is at most 64 KiB")
-        if last.seq is not None and entry["seq"] < last.seq:
-            raise StepConflict("seq went back")
         positions.append(entry["data"])
         return last._replace(seq=entry["seq"], data=entry["data"])
 
@@ -268,7 +271,9 @@ class _Death:
 
 
 def _store(engine: MemoryEngine, prefix: Path) -> tuple[PartStore, Position]:
-    return PartStore(prefix, engine.attempt, engine.epoch), Position.load(engine.checkpoint.data)
+    return PartStore(prefix, engine.attempt, engine.epoch, Directories(prefix)), Position.load(
+        engine.checkpoint.data
+    )
 
 
 def _outcome(engine: MemoryEngine, place: Place, code: int, crashes: int) -> Outcome:
