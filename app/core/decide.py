@@ -91,7 +91,7 @@ def _finish(round_: Round) -> None:
     output = round_.graph.output
     if output is not None and status is RunStatus.SUCCEEDED:
         try:
-            fields["o"] = orjson.dumps(output.render(round_.env(output.reads)))
+            fields["o"] = orjson.dumps(output.render(round_.env(output.reads), "output"))
         except NotLoaded:
             round_.defer(Signal(SignalKind.FINISH))
             return

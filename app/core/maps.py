@@ -53,7 +53,7 @@ def _start_item(round_: Round, node: NodeDef, env: dict[str, Any], index: int) -
     fields: dict[str, Any] = {"v": orjson.dumps(item)}
     try:
         if not node.config.static:
-            fields["c"] = orjson.dumps(node.config.render({**env, "item": item}))
+            fields["c"] = orjson.dumps(node.config.render({**env, "item": item}, f"nodes/{node.name}/config"))
     except ExpressionError as error:
         fields["x"] = orjson.dumps({"type": "expression", "message": error.message})
         round_.change(ref, NodeStatus.READY, NodeStatus.FAILED, y=round_.now, z=round_.now, **fields)

@@ -124,8 +124,10 @@ def _decided(round_: Round, child: NodeDef, count: JoinCount, single: bool) -> N
 def _outcome(round_: Round, node: NodeDef, child: NodeDef, edge: Edge) -> str:
     """Which count of the join an upstream adds to: succeeded, failed or skipped."""
     status = round_.node(node.name).status
-    if edge.when is not None and not _truth(edge.when.evaluate(round_.env(edge.when.reads)), f"needs of {child.name}"):
-        return "skipped"
+    if edge.when is not None:
+        place = f"nodes/{child.name}/needs/{node.name}/when"
+        if not _truth(edge.when.evaluate(round_.env(edge.when.reads), place), place):
+            return "skipped"
     if status is NodeStatus.SUCCEEDED or (status is NodeStatus.FAILED and node.allow_failure):
         return "succeeded"
     return "skipped" if status is NodeStatus.SKIPPED else "failed"
@@ -133,21 +135,22 @@ def _outcome(round_: Round, node: NodeDef, child: NodeDef, edge: Edge) -> str:
 
 def _truth(value: Any, place: str) -> bool:
     if not isinstance(value, bool):
-        raise ExpressionError(f"the condition of {place} must be true or false, and is {type(value).__name__}")
+        raise ExpressionError(f"{place}: a condition must be true or false, and this is {type(value).__name__}")
     return value
 
 
 def start_node(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
     """The join says run. True when the node is terminal at once (condition false, expression failed, nothing to do)."""
     try:
-        if node.when is not None and not _truth(node.when.evaluate(env), f"{node.name}"):
+        place = f"nodes/{node.name}"
+        if node.when is not None and not _truth(node.when.evaluate(env, f"{place}/when"), f"{place}/when"):
             round_.change(node.name, NodeStatus.SKIPPED, z=round_.now)
             return True
         if node.kind is Kind.WAIT:
             return _start_wait(round_, node, env)
         if node.map is not None:
             return maps.begin(round_, node, env)
-        config = {} if node.config.static else {"c": orjson.dumps(node.config.render(env))}
+        config = {} if node.config.static else {"c": orjson.dumps(node.config.render(env, f"{place}/config"))}
     except ExpressionError as error:
         return _fail(round_, node, error)
     round_.enqueue(node.name, 1, 0, **config)
