@@ -81,8 +81,11 @@ class _Sender:
         if message["type"] == "http.response.start":
             self.status = message["status"]
             headers: list[Header] = message["headers"]
-            page = any(name == CSP for name, _ in headers)
-            message["headers"] = [*headers, *(SECURITY if page else API_ONLY), (b"x-request-id", self.id)]
+            added = API_ONLY
+            for name, _ in headers:
+                if name == CSP:
+                    added = SECURITY
+            message["headers"] = [*headers, *added, (b"x-request-id", self.id)]
         await self.send(message)
 
 
@@ -113,7 +116,7 @@ class Edge:
         except HeadraceError as error:
             await self._tell(error, scope, receive, sender)
         except Exception:
-            log.exception("unexpected error", request_id=sender.id.decode(), path=repr(scope["path"]))
+            log.exception("unexpected error", request_id=sender.id.decode(), route=scope.get(ROUTE, "other"))
             if sender.status:
                 raise
             await internal_reply()(scope, receive, sender)

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 from pydantic import BaseModel
-from pydantic.json_schema import models_json_schema
+from pydantic.json_schema import JsonSchemaMode, models_json_schema
 
 from app.api.schemas import Problem
 from app.api.table import API, Auth, Route
@@ -22,10 +22,13 @@ _WORKFLOW = f"{API}/workflows/{{workflow}}"
 def document(routes: Sequence[Route]) -> bytes:
     """The document as JSON."""
     shown = [route for route in routes if not route.hidden]
-    models: set[type[BaseModel]] = {Problem}
-    models |= {model for route in shown for model in (route.request, route.response) if model is not None}
-    ordered = sorted(models, key=lambda model: model.__name__)
-    _, schemas = models_json_schema([(model, "serialization") for model in ordered], ref_template=_REFS)
+    asked = {route.request for route in shown if route.request is not None}
+    told = {route.response for route in shown if route.response is not None} | {Problem}
+    models: list[tuple[type[BaseModel], JsonSchemaMode]] = [
+        *((model, "validation") for model in sorted(asked, key=_name)),
+        *((model, "serialization") for model in sorted(told, key=_name)),
+    ]
+    _, schemas = models_json_schema(models, ref_template=_REFS)
     paths: dict[str, dict[str, Any]] = {}
     for route in shown:
         paths.setdefault(route.path, {})[route.method.lower()] = _operation(route)
@@ -53,6 +56,10 @@ def document(routes: Sequence[Route]) -> bytes:
             },
         }
     )
+
+
+def _name(model: type[BaseModel]) -> str:
+    return model.__name__
 
 
 def _problem() -> dict[str, Any]:

@@ -28,6 +28,8 @@ log = structlog.get_logger("headrace.api")
 
 Handler = Callable[[Call, Api], Awaitable[ASGIApp]]
 API = "/api/v1"
+MAX_FOUND = 4096
+MAX_REMEMBERED_PATH = 256
 
 
 class Auth(Enum):
@@ -88,6 +90,8 @@ class Table(BaseRoute):
     def __init__(self, routes: Iterable[Route], fallback: ASGIApp) -> None:
         self.fallback = fallback
         self.root = _Branch()
+        self._found: dict[tuple[str, str], tuple[Route, dict[str, str]]] = {}
+        """What was found before: triggers and checkpoints come to the same paths again and again."""
         for route in routes:
             self._add(route)
 
@@ -134,10 +138,14 @@ class Table(BaseRoute):
 
     async def handle(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         """Answer one request; errors are left to the edge."""
-        found = self.find(scope["method"], scope["path"])
+        asked = (scope["method"], scope["path"])
+        found = self._found.get(asked)
         if found is None:
-            await self._unknown(scope, receive, send)
-            return
+            found = self.find(*asked)
+            if found is None:
+                await self._unknown(scope, receive, send)
+                return
+            self._remember(asked, found)
         route, params = found
         scope[ROUTE] = route.path
         call = Call(scope, receive, params)
@@ -155,6 +163,12 @@ class Table(BaseRoute):
             await self._audit(call, route, "refused")
             raise
         await reply(scope, receive, send)
+
+    def _remember(self, asked: tuple[str, str], found: tuple[Route, dict[str, str]]) -> None:
+        if len(asked[1]) <= MAX_REMEMBERED_PATH:
+            if len(self._found) >= MAX_FOUND:
+                self._found.clear()
+            self._found[asked] = found
 
     async def _unknown(self, scope: AsgiScope, receive: Receive, send: Send) -> None:
         path: str = scope["path"]

@@ -70,11 +70,11 @@ def test_of_duplicate_members_the_last_one_counts():
 
 
 def test_yaml_is_read_as_json_would_have_it():
-    text = b"name: shop\nwhen: 2026-01-02\nnodes: {read: {type: catalog-read, tolerate: 0.5, x: [1, true, null]}}\n"
+    text = b"name: shop\nwhen: 2026-01-02\nnodes: {a: {type: b, tolerate: 0.5, x: [1, true, null]}}\n"
     assert decode_yaml(text) == {
         "name": "shop",
         "when": "2026-01-02",
-        "nodes": {"read": {"type": "catalog-read", "tolerate": 0.5, "x": [1, True, None]}},
+        "nodes": {"a": {"type": "b", "tolerate": 0.5, "x": [1, True, None]}},
     }
 
 

@@ -84,7 +84,9 @@ def _without(name: str) -> Callable[[dict[str, str]], dict[str, str]]:
 async def test_a_bad_signature_enqueues_nothing(
     anonymous: httpx.AsyncClient, store: Store, hook: Hook, spoil: Callable[[dict[str, str]], dict[str, str]]
 ):
-    headers = {name: value.encode("latin-1") for name, value in spoil(signed(hook["secret"])).items()}
+    headers = {
+        name.encode(): value.encode("latin-1") for name, value in spoil(signed(hook["secret"])).items()
+    }
     answer = await anonymous.post(hook["url"], content=BODY, headers=headers)
     assert answer.status_code == 401
     assert await store.batcher.call("XLEN", store.keys.triggers) == 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, TypeVar
 
 import orjson
 from starlette.types import ASGIApp
@@ -22,6 +23,7 @@ from app.core.validate import check
 from app.errors import InvalidInput, NotFound, Place, PreconditionFailed
 from app.store.workflows import Head, etag_of
 
+R = TypeVar("R")
 _IN_THREAD = 64 << 10
 """Bytes of a body past which it is read and checked in a thread, so that the loop goes on."""
 _YAML = {"application/yaml", "application/x-yaml", "text/yaml"}
@@ -59,13 +61,9 @@ async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
     """The body as a canonical document with its node types pinned. Raises InvalidInput with every place."""
     raw = await call.body()
     content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
-    decode = decode_yaml if content_type in _YAML else decode_json
-
-    def parse() -> Any:
-        value = decode(raw)
-        return parse_workflow(value)
-
-    workflow = await _heavy(len(raw), parse)
+    yaml = content_type in _YAML
+    decode = decode_yaml if yaml else decode_json
+    workflow = await _heavy(_IN_THREAD if yaml else len(raw), lambda: parse_workflow(decode(raw)))
     if workflow.name != name:
         raise InvalidInput(
             places=[Place("/name", f"the name in the document must be the one in the path, {name}")]
@@ -74,8 +72,8 @@ async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
     return await _heavy(len(raw), lambda: check(workflow, node_types).canonical())
 
 
-async def _heavy(size: int, work: Any) -> Any:
-    return await asyncio.to_thread(work) if size > _IN_THREAD else work()
+async def _heavy(size: int, work: Callable[[], R]) -> R:
+    return await asyncio.to_thread(work) if size >= _IN_THREAD else work()
 
 
 def _if_match(call: Call) -> str:
