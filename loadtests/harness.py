@@ -5,19 +5,19 @@ from __future__ import annotations
 import os
 import statistics
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
+from app.core.spec import parse_workflow
+from app.core.validate import check
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
 from app.core.nodetypes import NodeType
-from app.core.spec import parse_workflow
-from app.core.validate import check
 from app.embedded import EmbeddedValkey
 from app.settings import Settings
 from app.store.store import Store
@@ -54,7 +54,7 @@ def pin(cpu: int, pid: int = 0) -> None:
 
 
 @asynccontextmanager
-async def server(cpu: int = 1) -> AsyncIterator[EmbeddedValkey]:
+async def server(cpu: int = 1) -> AsyncGenerator[EmbeddedValkey]:
     """A fresh Valkey with AOF always, on one processor."""
     with tempfile.TemporaryDirectory() as folder:
         valkey = EmbeddedValkey(Path(folder))
@@ -71,11 +71,16 @@ def settings_for(valkey: EmbeddedValkey, **more: object) -> Settings:
     return Settings(redis_url=SecretStr(valkey.url), **more)  # pyright: ignore[reportArgumentType]
 
 
-async def publish(store: Store, document: dict[str, object]) -> None:
-    """Put version 1 of a workflow straight into the store, checked as the API checks it."""
-    workflow = check(parse_workflow(document), {"noop": NOOP})
-    canonical = orjson.dumps(workflow.canonical())
-    await store.batcher.call("SET", store.keys.workflow_version(workflow.name, 1), canonical)
+def canonical(document: Mapping[str, object]) -> bytes:
+    """The document as a version of it is kept, checked as the API checks it."""
+    return orjson.dumps(check(parse_workflow(document), {"noop": NOOP}).canonical())
+
+
+async def publish(store: Store, document: Mapping[str, object]) -> None:
+    """Put version 1 of a workflow straight into the store."""
+    await store.batcher.call(
+        "SET", store.keys.workflow_version(str(document["name"]), 1), canonical(document)
+    )
 
 
 async def fire(store: Store, workflow: str) -> str:
@@ -125,5 +130,7 @@ def show(results: dict[str, Result], target: Path) -> bool:
     for name, row in results.items():
         if row.note:
             Console().print(f"{name}: {row.note}", markup=False)
-    target.write_bytes(orjson.dumps({k: {f: v for f, v in asdict(row).items() if f in ("figure", "floor", "ratio", "goal", "unit")} for k, row in results.items()}, option=orjson.OPT_INDENT_2))  # fmt: skip
+    kept = ("figure", "floor", "ratio", "goal", "unit")
+    rows = {name: {field: getattr(row, field) for field in kept} for name, row in results.items()}
+    target.write_bytes(orjson.dumps(rows, option=orjson.OPT_INDENT_2))
     return all(row.met for row in results.values())

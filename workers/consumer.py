@@ -1,6 +1,6 @@
 """The run loop: claim a run, drain its inbox, decide, commit. And the trigger loop: make runs of queued triggers.
 
-    claim (a read of the stream) -> load -> decide -> commit + admission (one round trip)
+claim (a read of the stream) -> load -> decide -> commit + admission (one round trip)
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ BLOCK_MS = 1000
 class StreamLoop:
     """Reads a stream as one of a group and handles its entries concurrently; each is acknowledged by its handler's script."""
 
-    def __init__(self, stream: SharedStream, settings: Settings, handle: Callable[[Entry], Awaitable[None]]) -> None:
+    def __init__(
+        self, stream: SharedStream, settings: Settings, handle: Callable[[Entry], Awaitable[None]]
+    ) -> None:
         self._stream = stream
         self._lease = settings.lease
         self._handle = handle
@@ -74,7 +76,9 @@ class StreamLoop:
         try:
             await self._handle(entry)
         except StoreUnavailable:
-            log.warning("the store is away; the entry is delivered again", stream=self._stream.key, entry=entry.id)
+            log.warning(
+                "the store is away; the entry is delivered again", stream=self._stream.key, entry=entry.id
+            )
         except Exception:
             log.exception("an entry could not be handled", stream=self._stream.key, entry=entry.id)
 
@@ -101,7 +105,9 @@ class StreamLoop:
 class RunHandler:
     """Handles one entry of `active`: the run's signals become one commit."""
 
-    def __init__(self, store: Store, dispatcher: Dispatcher, settings: Settings, wake: Callable[[int], None]) -> None:
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, settings: Settings, wake: Callable[[int], None]
+    ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._max_deliveries = settings.max_deliveries
@@ -152,7 +158,9 @@ class RunHandler:
                 log.exception("a signal could not be decided", run=loaded.view.run.id)
                 fault = error.message if isinstance(error, EngineFault) else type(error).__name__
         log.error("run failed by the engine", run=loaded.view.run.id, reason=fault)
-        changes = fail_run(loaded.view, loaded.now, "The engine could not go on with this run; its signals are kept.")
+        changes = fail_run(
+            loaded.view, loaded.now, "The engine could not go on with this run; its signals are kept."
+        )
         changes.consumed = len(loaded.raw)
         return changes, [(fault, b"[" + b",".join(raw for raw in loaded.raw) + b"]")]
 

@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 import structlog
-
 from app.core.graph import Graph
+
 from app.core.signals import Signal, SignalKind
 from app.core.tasks import Task
 from app.core.tokens import LIFETIME_MS, TokenClaims, sign

@@ -46,8 +46,7 @@ def process_executor(settings: Settings) -> MakeExecutor:
     files = NodeTypeFiles.load(settings)
 
     def make(store: Store, worker: str, report: Report) -> Executor:
-        executor = ProcessExecutor(store.workers, worker, settings, files.command, report)
-        return executor
+        return ProcessExecutor(store.workers, worker, settings, files.command, report)
 
     return make
 
@@ -59,8 +58,8 @@ def arq_worker(settings: Settings, runtime: Runtime) -> Worker:
         ctx["runtime"] = runtime
         await runtime.start()
 
-    async def ended(_: dict[Any, Any]) -> None:
-        await runtime.stop()
+    async def ended(ctx: dict[Any, Any]) -> None:
+        await ctx["runtime"].stop()
 
     # cron's ids are global in arq: the name keeps installations on one server apart
     name = f"cron:sweep:{runtime.store.keys.tag}"
@@ -96,7 +95,11 @@ async def work(settings: Settings, make_executor: MakeExecutor) -> int:
     runtime = Runtime(store, settings, make_executor)
     worker = arq_worker(settings, runtime)
     running = asyncio.create_task(worker.async_run())
-    waits = [running, asyncio.create_task(runtime.failed.wait()), asyncio.create_task(stop.wait())]
+    waits: list[asyncio.Task[Any]] = [
+        running,
+        asyncio.create_task(runtime.failed.wait()),
+        asyncio.create_task(stop.wait()),
+    ]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     failed = runtime.failed.is_set() or running.done()
     if running.done() and not running.cancelled() and running.exception() is not None:

@@ -23,7 +23,9 @@ FORGET_AFTER_MS = 60_000
 
 
 class Recovery:
-    def __init__(self, store: Store, dispatcher: Dispatcher, streams: list[SharedStream], worker: str) -> None:
+    def __init__(
+        self, store: Store, dispatcher: Dispatcher, streams: list[SharedStream], worker: str
+    ) -> None:
         self._store = store
         self._dispatcher = dispatcher
         self._streams = streams

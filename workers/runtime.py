@@ -42,7 +42,9 @@ class Runtime:
         self.timers = Timers(store.engine)
         active = store.stream(store.keys.active, self.id)
         triggers = store.stream(store.keys.triggers, self.id)
-        self.runs = StreamLoop(active, settings, RunHandler(store, self.dispatcher, settings, self.timers.wake))
+        self.runs = StreamLoop(
+            active, settings, RunHandler(store, self.dispatcher, settings, self.timers.wake)
+        )
         self.triggers = StreamLoop(triggers, settings, TriggerHandler(store, triggers, settings))
         self.recovery = Recovery(store, self.dispatcher, [active, triggers], self.id)
         self.failed = asyncio.Event()
@@ -97,9 +99,7 @@ class Runtime:
 
     async def _note_restart(self) -> None:
         """A server that came up a moment ago was away before; heartbeats could not be written."""
-        info: bytes = await self.store.raw.execute_command("INFO", "server")
-        uptime = next((int(line[18:]) for line in info.split(b"\r\n") if line.startswith(b"uptime_in_seconds:")), FRESH_SERVER)
-        if uptime < FRESH_SERVER:
+        if await self.store.uptime() < FRESH_SERVER:
             await self.store.workers.note_pause(await self.store.workers.now())
 
     async def stop(self) -> None:

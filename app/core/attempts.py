@@ -37,7 +37,9 @@ def succeed(round_: Round, ref: str) -> None:
     finish_node(round_, ref)
 
 
-def fail_attempt(round_: Round, ref: str, kind: str, message: str, *, retryable: bool = True, infra: bool = False) -> None:
+def fail_attempt(
+    round_: Round, ref: str, kind: str, message: str, *, retryable: bool = True, infra: bool = False
+) -> None:
     """The attempt ended badly: another one after a back-off where policy allows, else the node run has failed."""
     node = round_.node(ref)
     retry = round_.definition(ref).retry
@@ -58,10 +60,19 @@ def fail_attempt(round_: Round, ref: str, kind: str, message: str, *, retryable:
         finish_node(round_, ref)
 
 
-def _wait(round_: Round, ref: str, node: NodeView, delay: int, *, attempt: int, launch: int, **fields: Value) -> None:
+def _wait(
+    round_: Round, ref: str, node: NodeView, delay: int, *, attempt: int, launch: int, **fields: Value
+) -> None:
     until = round_.now + delay
     round_.change(ref, NodeStatus.WAITING, a=attempt, l=launch, u=until, t="", g=0, h=0, b=0, **fields)
-    node.launch, node.until, node.stop, node.launched, node.heartbeat, node.starting = launch, until, "", 0, 0, 0
+    node.launch, node.until, node.stop, node.launched, node.heartbeat, node.starting = (
+        launch,
+        until,
+        "",
+        0,
+        0,
+        0,
+    )
     round_.changes.timers[ref] = until
 
 
@@ -97,7 +108,9 @@ def exited(round_: Round, signal: Signal) -> None:
     elif signal.code == 0:
         fail_attempt(round_, ref, "incomplete", "the program exited with 0 before its last step had ended")
     else:
-        fail_attempt(round_, ref, "exit", _exit_text(signal.code), retryable=signal.code != NOT_RETRYABLE_EXIT)
+        fail_attempt(
+            round_, ref, "exit", _exit_text(signal.code), retryable=signal.code != NOT_RETRYABLE_EXIT
+        )
 
 
 def _plain_success(round_: Round, ref: str, signal: Signal) -> None:
@@ -159,4 +172,3 @@ def _due_live(round_: Round, ref: str, node: NodeView) -> None:
         # the attempt ends when its process is confirmed gone: the executor stops it and reports its exit
         round_.changes.timers[ref] = round_.now + STOP_CHECK_MS
         round_.change(ref, t=reason, tm=round_.now)
-

@@ -18,7 +18,7 @@ MAX_CHANGES = 500
 """Node runs that one commit touches at most, so that no script holds the store for long."""
 
 
-class NotLoaded(Exception):  # noqa: N818  (a request, not an error)
+class NotLoaded(Exception):
     """The view lacks something; the rest of the work goes into a continuation signal."""
 
 
@@ -133,7 +133,9 @@ class Round:
             self._event = orjson.loads(self.run.event_json) if self.run.event_json else None
         run = {"id": self.run.id, "workflow": self.run.workflow, "version": self.run.version,
                "created": iso(self.run.created)}  # fmt: skip
-        nodes = {name: {"status": str(self.node(name).status), "metadata": self.metadata(name)} for name in reads}
+        nodes = {
+            name: {"status": str(self.node(name).status), "metadata": self.metadata(name)} for name in reads
+        }
         return {"params": self._params, "nodes": nodes, "run": run, "event": self._event}
 
     def env_of(self, node: NodeDef) -> dict[str, Any]:

@@ -101,7 +101,9 @@ def _arrive(round_: Round, node: NodeDef, edge: Edge) -> bool:
         round_.view.joins[child.name] = round_.changes.joins[child.name] = count
         return False
     _decided(round_, child, count, single)
-    round_.change(child.name, NodeStatus.SKIPPED if verdict is Verdict.SKIP else NodeStatus.BLOCKED, z=round_.now)
+    round_.change(
+        child.name, NodeStatus.SKIPPED if verdict is Verdict.SKIP else NodeStatus.BLOCKED, z=round_.now
+    )
     return True
 
 
@@ -135,7 +137,9 @@ def _outcome(round_: Round, node: NodeDef, child: NodeDef, edge: Edge) -> str:
 
 def _truth(value: Any, place: str) -> bool:
     if not isinstance(value, bool):
-        raise ExpressionError(f"{place}: a condition must be true or false, and this is {type(value).__name__}")
+        raise ExpressionError(
+            f"{place}: a condition must be true or false, and this is {type(value).__name__}"
+        )
     return value
 
 

@@ -12,7 +12,8 @@ Node run (one hash, the checkpoint hash):
   maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; ov the items (JSON)
 Run (one hash):
   s status; w workflow; v version; p params; l labels; ev event (JSON); c created ms; b started ms; z ended ms
-  k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt; src source
+  k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt;
+  src source
 """
 
 from __future__ import annotations

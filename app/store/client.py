@@ -12,7 +12,7 @@ import hashlib
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any
+from typing import Any, cast
 
 import hiredis
 import redis.asyncio as aioredis
@@ -33,7 +33,12 @@ def _lua(name: str) -> str:
     """The source of app/store/lua/NAME.lua, with each `--@include X` line replaced by lib/X.lua, each once."""
     folder = resources.files("app.store").joinpath("lua")
     text = folder.joinpath(f"{name}.lua").read_text("utf-8")
-    return re.sub(r"^--@include (\w+)$", lambda m: folder.joinpath("lib", f"{m[1]}.lua").read_text("utf-8"), text, flags=re.M)
+    return re.sub(
+        r"^--@include (\w+)$",
+        lambda m: folder.joinpath("lib", f"{m[1]}.lua").read_text("utf-8"),
+        text,
+        flags=re.M,
+    )
 
 
 def pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
@@ -72,7 +77,9 @@ def connect(url: str, timeout: float, *, max_connections: int = 64, raw: bool = 
 
 def translate(error: Exception) -> Exception:
     """The error of ours for one of redis-py's."""
-    if isinstance(error, RedisConnectionError | RedisTimeoutError | OutOfMemoryError | ReadOnlyError | OSError):
+    if isinstance(
+        error, RedisConnectionError | RedisTimeoutError | OutOfMemoryError | ReadOnlyError | OSError
+    ):
         return StoreUnavailable()
     if isinstance(error, ResponseError):
         text = str(error)
@@ -152,8 +159,8 @@ class Batcher:
 
         Packed by hiredis: redis-py's own packing was half of the processor time of a worker.
         """
-        packed = b"".join([hiredis.pack_command(command) for command in commands])
-        pool = self.client.connection_pool
+        packed = b"".join([hiredis.pack_command(cast("Any", command)) for command in commands])
+        pool: Any = self.client.connection_pool  # its async methods are typed as the synchronous ones
         connection = await pool.get_connection("")
         try:
             await connection.send_packed_command(packed, check_health=False)
@@ -165,7 +172,9 @@ class Batcher:
                     replies.append(error)
             return replies
         except BaseException:
-            await connection.disconnect(nowait=True)  # replies that nobody read must not meet the next command
+            await connection.disconnect(
+                nowait=True
+            )  # replies that nobody read must not meet the next command
             raise
         finally:
             await pool.release(connection)

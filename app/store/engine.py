@@ -48,7 +48,13 @@ class Loaded:
 
 class Engine:
     def __init__(
-        self, batcher: Batcher, keys: Keys, graph: Callable[[str, int], Awaitable[Graph]], *, slots: int, lease_ms: int
+        self,
+        batcher: Batcher,
+        keys: Keys,
+        graph: Callable[[str, int], Awaitable[Graph]],
+        *,
+        slots: int,
+        lease_ms: int,
     ) -> None:
         self._batcher = batcher
         self._keys = keys
@@ -89,12 +95,16 @@ class Engine:
             [-1, *NODE_FIELDS] if view.joins_whole else [len(names), *names, *NODE_FIELDS],
         )
         if view.joins_whole:
-            view.joins = {k.decode(): JoinCount.parse(v) for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)}
+            view.joins = {
+                k.decode(): JoinCount.parse(v) for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)
+            }
         else:
             view.joins = {name: JoinCount.parse(value) for name, value in zip(names, reply[0], strict=True)}
         view.nodes = {ref: NodeView.parse(values) for ref, values in zip(order, reply[1:], strict=True)}
 
-    async def commit(self, loaded: Loaded, entry: str, changes: Changes, dead: Sequence[tuple[str, bytes]] = ()) -> None:
+    async def commit(
+        self, loaded: Loaded, entry: str, changes: Changes, dead: Sequence[tuple[str, bytes]] = ()
+    ) -> None:
         """Write all of a decision and acknowledge the entry of `active`, in one step.
 
         Raises CommitConflict when the run or one of its node runs is not as it was loaded; nothing is written then.
@@ -154,7 +164,9 @@ def node_event(ref: str, before: NodeStatus, after: NodeStatus, attempt: int, at
     return orjson.dumps(event)
 
 
-def _sections(args: list[Arg], run: str, now: int, changes: Changes, dead: Sequence[tuple[str, bytes]]) -> None:
+def _sections(
+    args: list[Arg], run: str, now: int, changes: Changes, dead: Sequence[tuple[str, bytes]]
+) -> None:
     """The sections of the commit script, in its order."""
     _pairs(args, changes.run.items())
     args.append(len(changes.nodes))

@@ -98,7 +98,9 @@ class Events:
                 places[key] = min(places.get(key, watcher.after), watcher.after, key=_order)
             try:
                 fresh = await self._wait(places)
-            except Exception as error:  # the store is away: watchers stay subscribed and go on when it is back
+            except (
+                Exception
+            ) as error:  # the store is away: watchers stay subscribed and go on when it is back
                 if not isinstance(translate(error), Unavailable):
                     raise
                 await asyncio.sleep(1)
@@ -111,7 +113,9 @@ class Events:
         if not places:
             await asyncio.sleep(BLOCK_MS / 1000)
             return set()
-        reply = await self._raw.execute_command("XREAD", "BLOCK", BLOCK_MS, "STREAMS", *places, *places.values())
+        reply = await self._raw.execute_command(
+            "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *places, *places.values()
+        )
         return {row[0].decode() for row in reply or []}
 
     async def close(self) -> None:

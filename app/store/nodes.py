@@ -77,14 +77,26 @@ class Nodes:
         self._batcher = batcher
         self._keys = keys
 
-    async def start(self, call: NodeCall, instance: str, heartbeat_ms: int, upstream: Sequence[str]) -> Started:
+    async def start(
+        self, call: NodeCall, instance: str, heartbeat_ms: int, upstream: Sequence[str]
+    ) -> Started:
         """Give the attempt to this instance. Raises NotFound, StaleEpoch."""
         keys = self._keys
-        event = node_event(call.ref, NodeStatus.STARTING, NodeStatus.RUNNING, call.attempt, iso(time_ns() // 1_000_000))
+        event = node_event(
+            call.ref, NodeStatus.STARTING, NodeStatus.RUNNING, call.attempt, iso(time_ns() // 1_000_000)
+        )
         started = self._batcher.script(
             START,
             [keys.node(call.run, call.ref), keys.events(call.run), keys.timers],
-            [call.attempt, instance, f"{call.run}|{call.ref}", heartbeat_ms, event, NodeStatus.STARTING, NodeStatus.RUNNING],
+            [
+                call.attempt,
+                instance,
+                f"{call.run}|{call.ref}",
+                heartbeat_ms,
+                event,
+                NodeStatus.STARTING,
+                NodeStatus.RUNNING,
+            ],
         )
         inputs = [self._batcher.call("HGET", keys.node(call.run, name), "m") for name in upstream]
         metadata = [await value for value in inputs]
@@ -103,14 +115,23 @@ class Nodes:
         at = iso(time_ns() // 1_000_000)
         for report in steps:
             args += _entry(call, epoch, report, at)
-        names = [keys.node(run, call.ref), keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.timers]
+        names = [
+            keys.node(run, call.ref),
+            keys.run(run),
+            keys.inbox(run),
+            keys.active,
+            keys.events(run),
+            keys.timers,
+        ]
         reply = await self._batcher.script(CHECKPOINT, names, args)
         match reply[0]:
             case b"order":
                 expected = STEPS[reply[1] - 1] if reply[1] <= len(STEPS) else None
                 raise StepConflict(f"The next checkpoint must be '{expected}'.", expected=expected)
             case b"seq":
-                raise StepConflict(f"A later position is recorded: {reply[1]}.", expected=Step.EXECUTE, seq=reply[1])
+                raise StepConflict(
+                    f"A later position is recorded: {reply[1]}.", expected=Step.EXECUTE, seq=reply[1]
+                )
             case b"differs":
                 step = STEPS[reply[1] - 1]
                 raise StepConflict(f"Step '{step}' is recorded with other content.", step=step, differs=True)
@@ -127,7 +148,9 @@ class Nodes:
 
     async def heartbeat(self, call: NodeCall, epoch: int) -> bool:
         """A sign of life. True when the node should stop. Raises StaleEpoch."""
-        reply = await self._batcher.script(HEARTBEAT, [self._keys.node(call.run, call.ref)], [call.attempt, epoch])
+        reply = await self._batcher.script(
+            HEARTBEAT, [self._keys.node(call.run, call.ref)], [call.attempt, epoch]
+        )
         return bool(self._checked(reply)[1])
 
     async def fail(self, call: NodeCall, epoch: int, kind: str, message: str, retryable: bool) -> None:
@@ -158,7 +181,14 @@ def _entry(call: NodeCall, epoch: int, report: StepReport, at: str) -> tuple[Arg
     event: bytes = b""
     if report.seq is None:
         name, item = split_ref(call.ref)
-        record = {"type": "step", "node": name, "step": report.step, "attempt": call.attempt, "epoch": epoch, "at": at}
+        record = {
+            "type": "step",
+            "node": name,
+            "step": report.step,
+            "attempt": call.attempt,
+            "epoch": epoch,
+            "at": at,
+        }
         event = orjson.dumps(record if item is None else {**record, "item": item})
     return (
         _NUMBER[Step(report.step)], "" if report.seq is None else report.seq, digest, data, metadata,

@@ -17,7 +17,29 @@ from app.store.ids import receipt_of
 from app.store.keys import Keys
 
 RUN_READ = ("s", "w", "v", "p", "l", "c", "b", "z", "n", "d", "f", "o", "x", "t", "src", "ev")
-NODE_READ = ("s", "a", "l", "e", "p", "q", "m", "x", "y", "b", "r", "z", "u", "t", "pd", "pt", "fr", "n", "o", "ok", "bad")
+NODE_READ = (
+    "s",
+    "a",
+    "l",
+    "e",
+    "p",
+    "q",
+    "m",
+    "x",
+    "y",
+    "b",
+    "r",
+    "z",
+    "u",
+    "t",
+    "pd",
+    "pt",
+    "fr",
+    "n",
+    "o",
+    "ok",
+    "bad",
+)
 SCAN_PAGES = 20
 """Pages of the index that one filtered listing looks through; a page may come back short, with a cursor."""
 
@@ -95,7 +117,10 @@ class Runs:
         start = int(cursor or 0)
         page = graph.nodes[start : start + limit]
         calls = [self._batcher.call("HMGET", self._keys.node(run, node.name), *NODE_READ) for node in page]
-        items = [_node(node.name, await call, is_map=node.map is not None) for node, call in zip(page, calls, strict=True)]
+        items = [
+            _node(node.name, await call, is_map=node.map is not None)
+            for node, call in zip(page, calls, strict=True)
+        ]
         for node, item in zip(page, items, strict=True):
             item["type"] = node.type or str(node.kind)
             item["needs"] = [graph.nodes[edge.node].name for edge in node.needs]
@@ -125,7 +150,9 @@ class Runs:
         position, found = int(cursor or 0), list[dict[str, Any]]()
         while position < started and len(found) < limit:
             window = range(position, min(position + limit, started))
-            calls = [self._batcher.call("HMGET", self._keys.node(run, f"{node}:{i}"), *NODE_READ) for i in window]
+            calls = [
+                self._batcher.call("HMGET", self._keys.node(run, f"{node}:{i}"), *NODE_READ) for i in window
+            ]
             for index, call in zip(window, calls, strict=True):
                 record = _node(f"{node}:{index}", await call, is_map=False)
                 position = index + 1
@@ -137,7 +164,9 @@ class Runs:
 
     async def records(self, run: str, ref: str, limit: int, cursor: str | None) -> Page:
         """The failed records of a node run, in no particular order; `cursor` is the last page's."""
-        place, rows = await self._batcher.call("HSCAN", self._keys.records(run, ref), cursor or "0", "COUNT", limit)
+        place, rows = await self._batcher.call(
+            "HSCAN", self._keys.records(run, ref), cursor or "0", "COUNT", limit
+        )
         return [orjson.loads(row) for row in rows[1::2]], None if place == b"0" else place.decode()
 
     async def attempts(self, run: str, ref: str) -> list[dict[str, Any]]:
@@ -213,5 +242,11 @@ def _node(ref: str, values: list[bytes | None], *, is_map: bool) -> dict[str, An
     if is_map:
         count, started, good, failed = int(n or 0), int(o or 0), int(ok or 0), int(bad or 0)
         live = started - good - failed
-        record["items"] = {"count": count, "pending": count - started, "live": live, "succeeded": good, "failed": failed}
+        record["items"] = {
+            "count": count,
+            "pending": count - started,
+            "live": live,
+            "succeeded": good,
+            "failed": failed,
+        }
     return record

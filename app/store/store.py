@@ -24,7 +24,12 @@ from app.store.triggers import Triggers
 from app.store.workers import Workers
 from app.store.workflows import Workflows
 
-DURABLE = {"appendonly": "yes", "appendfsync": "always", "maxmemory-policy": "noeviction", "no-appendfsync-on-rewrite": "no"}
+DURABLE = {
+    "appendonly": "yes",
+    "appendfsync": "always",
+    "maxmemory-policy": "noeviction",
+    "no-appendfsync-on-rewrite": "no",
+}
 """What a server must be set to for "accepted means on disk" to hold."""
 
 
@@ -77,7 +82,12 @@ class Store:
             findings = await self._findings()
             depth = await self.batcher.call("XLEN", self.keys.triggers)
         except Exception as error:
-            return {"reachable": False, "durable": False, "findings": [str(translate(error))], "pending_triggers": None}
+            return {
+                "reachable": False,
+                "durable": False,
+                "findings": [str(translate(error))],
+                "pending_triggers": None,
+            }
         return {"reachable": True, "durable": not findings, "findings": findings, "pending_triggers": depth}
 
     async def _findings(self) -> list[str]:
@@ -94,7 +104,7 @@ class Store:
                 if name in found and found[name] != wish]  # fmt: skip
 
     async def _findings_by_info(self) -> list[str]:
-        info: bytes = await self.raw.execute_command("INFO", "persistence")
+        info: bytes = await self.batcher.call("INFO", "persistence")
         lines = dict(line.split(b":", 1) for line in info.split(b"\r\n") if b":" in line)
         findings = ["CONFIG is closed to this user: appendfsync could not be checked"]
         if lines.get(b"aof_enabled") != b"1":
@@ -102,6 +112,11 @@ class Store:
         if lines.get(b"aof_last_write_status", b"ok") != b"ok":
             findings.append("the last write of the append-only file failed")
         return findings
+
+    async def uptime(self) -> int:
+        """Seconds since the server started."""
+        info: bytes = await self.batcher.call("INFO", "server")
+        return next(int(line[18:]) for line in info.split(b"\r\n") if line.startswith(b"uptime_in_seconds:"))
 
     async def close(self) -> None:
         await self.events.close()

@@ -55,7 +55,17 @@ class SharedStream:
     async def read(self, count: int, block_ms: int) -> list[Entry]:
         """New entries; waits at most block_ms for the first."""
         reply = await self._command(
-            "XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", count, "BLOCK", block_ms, "STREAMS", self.key, ">"
+            "XREADGROUP",
+            "GROUP",
+            GROUP,
+            self.consumer,
+            "COUNT",
+            count,
+            "BLOCK",
+            block_ms,
+            "STREAMS",
+            self.key,
+            ">",
         )
         entries: list[Entry] = []
         for stream in reply or []:
@@ -86,7 +96,7 @@ class SharedStream:
     async def forget_consumers(self, live: set[str]) -> None:
         """Delete consumers that no live worker has and that hold nothing (deleting one drops what it holds)."""
         try:
-            rows = await self._client.execute_command("XINFO", "CONSUMERS", self.key, GROUP)
+            rows: Any = await self._client.execute_command("XINFO", "CONSUMERS", self.key, GROUP)
         except ResponseError:
             return
         for row in rows:

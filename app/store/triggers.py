@@ -98,7 +98,9 @@ class Triggers:
             case b"ok":
                 return Accepted(receipt, run if trigger.dead is None else None, state, False)
             case b"repeat":
-                return Accepted(reply[1].decode(), reply[2].decode() or None, "queued" if reply[2] else "dead", True)
+                return Accepted(
+                    reply[1].decode(), reply[2].decode() or None, "queued" if reply[2] else "dead", True
+                )
             case b"conflict":
                 raise IdempotencyConflict
             case _:
@@ -106,13 +108,17 @@ class Triggers:
 
     async def get(self, receipt: str) -> dict[str, Any]:
         """{id, state, source, workflow, run, reason, created}. Raises NotFound."""
-        values = await self._batcher.call("HMGET", self._keys.receipt(receipt), "s", "src", "w", "r", "x", "c")
+        values = await self._batcher.call(
+            "HMGET", self._keys.receipt(receipt), "s", "src", "w", "r", "x", "c"
+        )
         found = _receipt(receipt, values)
         if found is None:
             raise NotFound(f"There is no trigger '{receipt}'.")
         return found
 
-    async def list(self, state: str | None, limit: int, cursor: str | None) -> tuple[list[dict[str, Any]], str | None]:
+    async def list(
+        self, state: str | None, limit: int, cursor: str | None
+    ) -> tuple[list[dict[str, Any]], str | None]:
         """Receipts in no particular order; a page may hold fewer than `limit`. `cursor` is the last page's."""
         position, found = cursor or "0", list[dict[str, Any]]()
         pattern = self._keys.receipt("*")
@@ -120,7 +126,10 @@ class Triggers:
             position_raw, names = await self._batcher.call("SCAN", position, "MATCH", pattern, "COUNT", 500)
             position = position_raw.decode()
             ids = [name.decode().rsplit(":", 1)[1] for name in names]
-            calls = [self._batcher.call("HMGET", self._keys.receipt(i), "s", "src", "w", "r", "x", "c") for i in ids]
+            calls = [
+                self._batcher.call("HMGET", self._keys.receipt(i), "s", "src", "w", "r", "x", "c")
+                for i in ids
+            ]
             for receipt, call in zip(ids, calls, strict=True):
                 record = _receipt(receipt, await call)
                 if record is not None and (state is None or record["state"] == state):
@@ -161,7 +170,9 @@ def read_trigger(entry: str, fields: Mapping[bytes, bytes]) -> QueuedTrigger:
     try:
         payload = fields[b"d"]
         record = orjson.loads(payload)
-        return QueuedTrigger(entry, fields[b"t"].decode(), record["r"], record["w"], int(record["v"]), payload, record)
+        return QueuedTrigger(
+            entry, fields[b"t"].decode(), record["r"], record["w"], int(record["v"]), payload, record
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError("the entry is not a trigger") from error
 

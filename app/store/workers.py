@@ -41,11 +41,16 @@ class Workers:
     async def live(self) -> dict[str, dict[str, Any]]:
         """The live workers' records by id."""
         now = await self.now()
-        names = [raw.decode() for raw in await self._batcher.call("ZRANGE", self._keys.workers, now, "+inf", "BYSCORE")]
+        names = [
+            raw.decode()
+            for raw in await self._batcher.call("ZRANGE", self._keys.workers, now, "+inf", "BYSCORE")
+        ]
         if not names:
             return {}
         values = await self._batcher.call("HMGET", self._keys.worker_info, *names)
-        return {name: orjson.loads(value) for name, value in zip(names, values, strict=True) if value is not None}
+        return {
+            name: orjson.loads(value) for name, value in zip(names, values, strict=True) if value is not None
+        }
 
     async def bury(self, before_ms: int) -> None:
         """Forget workers that were last live before a time."""
@@ -81,8 +86,21 @@ class Workers:
 
     async def launched(self, task: Task, host: str, run_ms: int, record: dict[str, Any]) -> bool:
         """Record the process of a launch. False when the launch is not live any more: stop the process."""
-        keys = [self._keys.node(task.run, task.ref), self._keys.launches, self._keys.timers, self._keys.procs(host)]
-        args = [task.encode(), task.attempt, task.launch, task.timer, run_ms, orjson.dumps(record), NodeStatus.STARTING]
+        keys = [
+            self._keys.node(task.run, task.ref),
+            self._keys.launches,
+            self._keys.timers,
+            self._keys.procs(host),
+        ]
+        args = [
+            task.encode(),
+            task.attempt,
+            task.launch,
+            task.timer,
+            run_ms,
+            orjson.dumps(record),
+            NodeStatus.STARTING,
+        ]
         return await self._batcher.script(LAUNCHED, keys, args) == 1
 
     async def processes(self, host: str) -> dict[Task, dict[str, Any]]:
@@ -116,13 +134,19 @@ class Workers:
     async def states(self, tasks: list[Task]) -> list[tuple[NodeStatus | None, int, int, str]]:
         """(status, attempt, launch, why it must stop) of each task's node run."""
         calls = [
-            self._batcher.call("HMGET", self._keys.node(task.run, task.ref), "s", "a", "l", "t") for task in tasks
+            self._batcher.call("HMGET", self._keys.node(task.run, task.ref), "s", "a", "l", "t")
+            for task in tasks
         ]
         found: list[tuple[NodeStatus | None, int, int, str]] = []
         for call in calls:
             status, attempt, launch, stop = await call
             found.append(
-                (NodeStatus(status.decode()) if status else None, int(attempt or 0), int(launch or 0), (stop or b"").decode())
+                (
+                    NodeStatus(status.decode()) if status else None,
+                    int(attempt or 0),
+                    int(launch or 0),
+                    (stop or b"").decode(),
+                )
             )
         return found
 
@@ -130,4 +154,8 @@ class Workers:
         """Workflow and version of runs that exist."""
         calls = [self._batcher.call("HMGET", self._keys.run(run), "w", "v") for run in runs]
         rows = [await call for call in calls]
-        return {run: (row[0].decode(), int(row[1])) for run, row in zip(runs, rows, strict=True) if row[0] is not None}
+        return {
+            run: (row[0].decode(), int(row[1]))
+            for run, row in zip(runs, rows, strict=True)
+            if row[0] is not None
+        }

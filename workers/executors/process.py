@@ -48,7 +48,12 @@ def host() -> str:
 
 class ProcessExecutor:
     def __init__(
-        self, workers: Workers, worker: str, settings: Settings, command: Callable[[str], list[str]], report: Report
+        self,
+        workers: Workers,
+        worker: str,
+        settings: Settings,
+        command: Callable[[str], list[str]],
+        report: Report,
     ) -> None:
         self._workers = workers
         self._command = command
@@ -57,7 +62,11 @@ class ProcessExecutor:
         self._log_dir = settings.log_dir
         self._api_url = settings.api_url
         self._host = host()
-        self._me: dict[str, Any] = {"worker": worker, "worker_pid": os.getpid(), "worker_start": process_start(os.getpid())}
+        self._me: dict[str, Any] = {
+            "worker": worker,
+            "worker_pid": os.getpid(),
+            "worker_start": process_start(os.getpid()),
+        }
         self._watched: dict[Task, asyncio.Task[None]] = {}
         self._stopping: dict[Task, float] = {}
         self._over: dict[Task, float] = {}
@@ -110,7 +119,13 @@ class ProcessExecutor:
     # watching ---------------------------------------------------------------------------------------------------
 
     def _watch(
-        self, task: Task, files: LaunchFiles, process: Process, popen: subprocess.Popen[bytes] | None, *, orphan: bool
+        self,
+        task: Task,
+        files: LaunchFiles,
+        process: Process,
+        popen: subprocess.Popen[bytes] | None,
+        *,
+        orphan: bool,
     ) -> None:
         found_gone = orphan and not process.alive()
         watcher = asyncio.create_task(self._follow(task, files, process, popen, found_gone))
@@ -125,7 +140,12 @@ class ProcessExecutor:
         watcher.add_done_callback(ended)
 
     async def _follow(
-        self, task: Task, files: LaunchFiles, process: Process, popen: subprocess.Popen[bytes] | None, found_gone: bool
+        self,
+        task: Task,
+        files: LaunchFiles,
+        process: Process,
+        popen: subprocess.Popen[bytes] | None,
+        found_gone: bool,
     ) -> None:
         """Wait until the process is gone, and say so until it is heard."""
         await wait_gone(process)
@@ -188,7 +208,9 @@ class ProcessExecutor:
         if not tasks:
             return
         now = monotonic()
-        for task, (status, attempt, launch, stop) in zip(tasks, await self._workers.states(tasks), strict=True):
+        for task, (status, attempt, launch, stop) in zip(
+            tasks, await self._workers.states(tasks), strict=True
+        ):
             live = status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch)
             if live and not stop and task not in self._stopping:
                 continue
@@ -221,7 +243,7 @@ async def wait_gone(process: Process) -> None:
     try:
         handle = os.pidfd_open(process.pid)
     except (AttributeError, OSError):
-        while process.alive():
+        while process.alive():  # noqa: ASYNC110  (no event tells it: the system has no pidfd)
             await asyncio.sleep(0.1)
         return
     try:
