@@ -168,7 +168,7 @@ def _fail(round_: Round, node: NodeDef, error: ExpressionError) -> bool:
 
 
 def _start_wait(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
-    until = node.wait_end(env, round_.now)
+    until = node.wait_ends(env, round_.now)
     round_.change(node.name, NodeStatus.READY, NodeStatus.WAITING, y=round_.now, u=until)
     if until <= round_.now:
         round_.change(node.name, NodeStatus.SUCCEEDED, z=round_.now)
