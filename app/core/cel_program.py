@@ -1,0 +1,279 @@
+"""Runs CEL: compiles lazily, bounds the work before it starts, and turns whatever goes wrong into one clear sentence.
+
+CEL's own `map` and `filter` copy their result once per element, which makes 100,000 elements a matter of minutes.
+So each macro is taken out of the source, becomes a call of a function of ours, and walks its list here; its body is a
+program of its own. CEL still decides whether the macro is evaluated at all (`a && b`, `a ? b : c`).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import cel
+import jsonschema_rs
+
+from app.core.cel_source import Analysis, Macro, analyse
+from app.core.cel_values import Missing, json_value, lookup, prune, text_value, weigh
+from app.errors import ExpressionError
+
+BUDGET = 25_000_000
+"""Units of work (elements touched) an evaluation may take; about half a second of one core."""
+PER_ELEMENT = 100
+"""Units that one round of a macro costs whatever it does."""
+_PROGRAMS = 8_192
+_POSITION = re.compile(r"<input>:(\d+):(\d+)")
+
+
+class Program:
+    """One compiled piece of CEL: an expression, or the body of a macro with its variable."""
+
+    __slots__ = ("analysis", "bodies", "compiled", "needs_functions", "variable")
+
+    def __init__(self, source: str, variable: str | None) -> None:
+        self.variable = variable
+        self.analysis: Analysis = analyse(source, frozenset({variable}) if variable else frozenset())
+        self.compiled = _compile(_rewrite(source, self.analysis))
+        self.bodies = [
+            [program(body, macro.variable) for body in macro.arguments] for macro in self.analysis.macros
+        ]
+        self.needs_functions = bool(self.analysis.macros or self.analysis.calls)
+
+    def run(self, env: Mapping[str, Any]) -> Any:
+        """The value as CEL gives it. Raises ExpressionError without a place."""
+        work = Work(env)
+        work.spend(self.cost(env))
+        return self.bind(self.context(env), work)()
+
+    def context(self, env: Mapping[str, Any]) -> cel.Context:
+        """A context with just the variables that are read."""
+        return cel.Context(variables=prune(env, self.analysis.outer))
+
+    def cost(self, env: Mapping[str, Any]) -> int:
+        """An upper bound of the work apart from macros, which is paid as they run."""
+        units = 0
+        for path in self.analysis.outer:
+            try:
+                units += weigh(lookup(env, path))
+            except Missing:
+                units += 1
+        return units * (1 + self.analysis.additions)
+
+    def bind(self, context: cel.Context, work: Work) -> Callable[[], Any]:
+        """What evaluates this program in `context` as often as wanted. It raises ExpressionError."""
+        faults: list[ExpressionError] = []
+        if self.needs_functions:
+            for name, function in self._functions(work, faults).items():
+                context.add_function(name, function)
+        execute = self.compiled.execute
+
+        def run() -> Any:
+            try:
+                result = execute(context)
+            except BaseException as error:
+                if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+                    raise
+                fault = faults.pop() if faults else explain(error, self.analysis, work.env)
+                raise fault from None
+            if faults:
+                raise faults.pop()
+            return result
+
+        return run
+
+    def _functions(self, work: Work, faults: list[ExpressionError]) -> dict[str, Callable[..., Any]]:
+        """The functions of ours. They never raise (the library prints what they raise) but leave it in `faults`."""
+
+        def guarded(function: Callable[..., Any], otherwise: Any) -> Callable[..., Any]:
+            def call(*values: Any) -> Any:
+                if faults:
+                    return otherwise
+                try:
+                    return function(*values)
+                except ExpressionError as error:
+                    faults.append(error)
+                    return otherwise
+
+            return call
+
+        functions = {"string_": guarded(_string, ""), "matches_": guarded(_matches, False)}
+        for index, macro in enumerate(self.analysis.macros):
+            walk = Walk(macro, self.bodies[index], work)
+            functions[f"macro_{index}"] = guarded(walk, [] if macro.kind in ("map", "filter") else False)
+        return functions
+
+
+class Work:
+    """The variables of one evaluation and what is left of its budget."""
+
+    __slots__ = ("env", "left")
+
+    def __init__(self, env: Mapping[str, Any]) -> None:
+        self.env = env
+        self.left = BUDGET
+
+    def spend(self, units: int) -> None:
+        """Raises ExpressionError when the budget is used up."""
+        self.left -= units
+        if self.left < 0:
+            raise ExpressionError(
+                "too much work for an expression: its values are too large; let a node do this"
+            )
+
+
+class Walk:
+    """One macro over one list (or over the keys of a map)."""
+
+    __slots__ = ("bodies", "macro", "work")
+
+    def __init__(self, macro: Macro, bodies: list[Program], work: Work) -> None:
+        self.macro = macro
+        self.bodies = bodies
+        self.work = work
+
+    def __call__(self, values: Any) -> Any:
+        if not isinstance(values, (list, dict)):
+            raise ExpressionError(f"'{self.macro.kind}' needs a list or a map")
+        elements: list[Any] = list(values)
+        self._pay(elements)
+        steps = [self._step(body) for body in self.bodies]
+        match self.macro.kind:
+            case "map":
+                kept = elements if len(steps) == 1 else [item for item in elements if _truth(steps[0](item))]
+                return [steps[-1](item) for item in kept]
+            case "filter":
+                return [item for item in elements if _truth(steps[0](item))]
+            case "exists_one":
+                return sum(_truth(steps[0](item)) for item in elements) == 1
+            case kind:
+                return _any_is(kind == "exists", steps[0], elements) == (kind == "exists")
+
+    def _step(self, body: Program) -> Callable[[Any], Any]:
+        context = body.context(self.work.env)
+        run = body.bind(context, self.work)
+        bind, variable = context.add_variable, self.macro.variable
+
+        def step(element: Any) -> Any:
+            bind(variable, element)
+            return run()
+
+        return step
+
+    def _pay(self, elements: list[Any]) -> None:
+        list_units = weigh(elements)
+        for body in self.bodies:
+            factor = 1 + body.analysis.additions
+            self.work.spend(len(elements) * (PER_ELEMENT + body.cost(self.work.env)))
+            self.work.spend(list_units * (1 + body.analysis.bound) * factor)
+
+
+def _any_is(wanted: bool, step: Callable[[Any], Any], elements: list[Any]) -> bool:
+    """Whether any element gives `wanted`; as in CEL, an error counts only when no element decides."""
+    fault: ExpressionError | None = None
+    for element in elements:
+        try:
+            if _truth(step(element)) is wanted:
+                return True
+        except ExpressionError as error:
+            fault = fault or error
+    if fault is not None:
+        raise fault
+    return False
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ExpressionError("the condition of a macro must be true or false")
+    return value
+
+
+@lru_cache(maxsize=_PROGRAMS)
+def program(source: str, variable: str | None = None) -> Program:
+    """The compiled program of a source, cached. Raises ExpressionError for a syntax error."""
+    return Program(source, variable)
+
+
+def _compile(source: str) -> cel.Program:
+    try:
+        return cel.compile(source)
+    except BaseException as error:
+        if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
+            raise
+        found = _POSITION.search(str(error))
+        where = f" at line {found[1]}, column {found[2]}" if found else ""
+        raise ExpressionError(f"not valid CEL: syntax error{where}") from None
+
+
+def _rewrite(source: str, analysis: Analysis) -> str:
+    """The source as it is compiled: macros, `string` and `matches` replaced by calls of functions of ours."""
+    changes = [(*macro.span, f"macro_{index}()") for index, macro in enumerate(analysis.macros)]
+    changes += [
+        (at, at + len(name), f"{name}_") for name, at in analysis.calls if name in ("string", "matches")
+    ]
+    parts: list[str] = []
+    done = 0
+    for start, end, text in sorted(changes):
+        parts += [source[done:start], text]
+        done = end
+    return "".join([*parts, source[done:]])
+
+
+def _string(value: Any) -> str:
+    """CEL's `string()`, which also takes booleans, null, lists and maps."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return text_value(json_value(value))
+
+
+@lru_cache(maxsize=1_024)
+def _pattern(pattern: str) -> jsonschema_rs.Validator:
+    options = jsonschema_rs.RegexOptions(size_limit=1 << 20, dfa_size_limit=1 << 20)
+    try:
+        return jsonschema_rs.Draft202012Validator({"pattern": pattern}, pattern_options=options, offline=True)
+    except ValueError:
+        raise ExpressionError("'matches' got a pattern that is not valid or too large") from None
+
+
+def _matches(text: Any, pattern: Any) -> bool:
+    """CEL's `matches()` by a regex engine that takes linear time; compiled once a pattern instead of at each call."""
+    if not isinstance(text, str) or not isinstance(pattern, str):
+        raise ExpressionError("'matches' needs two texts")
+    return _pattern(pattern).is_valid(text)
+
+
+def explain(error: BaseException, analysis: Analysis, env: Mapping[str, Any]) -> ExpressionError:
+    """One sentence of ours for whatever CEL raised; names the value that does not exist, if that was it."""
+    if isinstance(error, KeyError):
+        key = str(error.args[0]).strip("'") if error.args else ""
+        return _missing(_blame(key, analysis, env) or f"'{key[:200]}'")
+    if isinstance(error, IndexError):
+        return ExpressionError("an index is out of bounds")
+    if isinstance(error, ZeroDivisionError):
+        return ExpressionError("division by zero")
+    if isinstance(error, OverflowError):
+        return ExpressionError("a number is outside the range of its type")
+    if missing := _blame(None, analysis, env):
+        return _missing(missing)
+    if isinstance(error, TypeError):
+        return ExpressionError(
+            "the types do not go together: convert one side (int and double do not mix: double(x), 1.0)"
+        )
+    return ExpressionError(
+        "the expression could not be evaluated: a function got a value that it cannot take"
+    )
+
+
+def _missing(what: str) -> ExpressionError:
+    return ExpressionError(f"{what} does not exist", missing=what)
+
+
+def _blame(key: str | None, analysis: Analysis, env: Mapping[str, Any]) -> str | None:
+    for path in analysis.outer:
+        try:
+            lookup(env, path)
+        except Missing as missing:
+            if key is None or missing.dotted.rpartition(".")[2] == key:
+                return missing.dotted
+    return None
