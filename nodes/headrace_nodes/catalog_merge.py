@@ -16,6 +16,9 @@ from headrace_nodes.combining import combine
 from headrace_nodes.forms import DataMetadata, Form
 from headrace_nodes.joining import Joined, Record, Source, join
 
+Sides = list[tuple[str, Record | None]]
+"""One product: each branch's name, and what that branch has of it."""
+
 
 class CatalogMerge(Node):
     """Merges the products of several branches: from each branch the fields that it changed"""
@@ -58,14 +61,15 @@ class CatalogMerge(Node):
         names = _names(ctx)
         sources = [_source(ctx, name) for name in names]
 
-        def read(skip: int) -> Iterator[Joined]:
-            return islice(_joined(ctx, sources), skip, None)
+        def read(skip: int) -> Iterator[Sides]:
+            for record in islice(_joined(ctx, sources), skip, None):
+                yield list(zip(names, record, strict=True))
 
         return Stream("merge:" + ",".join(names), None, read)
 
-    def execute(self, ctx: Context, record: Joined) -> Record | None:
+    def execute(self, ctx: Context, record: Sides) -> Record | None:
         """One product of all branches; nothing when one lacks it and such products are dropped."""
-        sides = [(name, side) for name, side in zip(_names(ctx), record, strict=True) if side is not None]
+        sides = [(name, side) for name, side in record if side is not None]
         if len(sides) < len(record):
             ctx.state["incomplete"] = ctx.state.get("incomplete", 0) + 1
             if ctx.config.missing == "drop":
@@ -74,7 +78,7 @@ class CatalogMerge(Node):
 
     def key(self, record: Any) -> str | None:
         """The product that failed: what it is matched by."""
-        return super().key(next((side for side in record if side is not None), None))
+        return super().key(next((side for _, side in record if side is not None), None))
 
     def output(self, ctx: Context, results: Results) -> Metadata:
         """Where the merged products lie."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import gzip
 import io
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, BinaryIO, Final, Literal, cast
 
@@ -87,7 +88,7 @@ class CatalogRead(Node):
 def _format(ctx: Context) -> str:
     """The configured format; with `auto`, what the first bytes say."""
     with _opened(ctx) as file:
-        head = cast("io.BufferedReader", file).peek(detect.HEAD)[: detect.HEAD]
+        head = _start(file, detect.HEAD)
     if ctx.config.format == "auto" and head.startswith(_DATASET):
         return "dataset"
     return detect.detect(head) if ctx.config.format == "auto" else ctx.config.format
@@ -109,13 +110,20 @@ def _raw(ctx: Context, form: str) -> Iterator[Any]:
         raise SourceError(f"reading the feed broke off: {type(error).__name__}") from error
 
 
-def _opened(ctx: Context) -> BinaryIO:
+@contextmanager
+def _opened(ctx: Context) -> Generator[BinaryIO]:
     """The feed's bytes, unpacked where they are gzip."""
-    file = ctx.open_binary(ctx.config.uri)
-    if cast("io.BufferedReader", file).peek(2)[:2] != b"\x1f\x8b":
-        return file
-    packed = gzip.GzipFile(fileobj=file)
-    return cast("BinaryIO", io.BufferedReader(cast("io.RawIOBase", packed), CHUNK))
+    with ctx.open_binary(ctx.config.uri) as file:
+        if _start(file, 2) != b"\x1f\x8b":
+            yield file
+            return
+        with gzip.GzipFile(fileobj=file) as packed:
+            yield cast("BinaryIO", packed)
+
+
+def _start(file: BinaryIO, length: int) -> bytes:
+    """The first bytes, left to be read."""
+    return cast("io.BufferedReader", file).peek(length)[:length]
 
 
 if __name__ == "__main__":

@@ -17,23 +17,23 @@ def combine(
     side named in `fields`; else the one side that says it changed the field; else the side `prefer`. Raises
     BadRecord when that decides nothing: a silent choice could publish an old price.
     """
-    if len(sides) == 1:
-        return sides[0][1]
-    merged: Product = {}
-    names = unique(name for _, record in sides for name in record)
-    for name in names:
-        if name != CHANGED:
-            merged[name] = _field(name, [side for side in sides if name in side[1]], fields or {}, prefer)
-    changed = unique(name for _, record in sides for name in record.get(CHANGED, []))
-    if changed:
-        merged[CHANGED] = changed
+    merged = dict(sides[0][1])
+    differing: dict[str, None] = {}
+    for _, record in sides[1:]:
+        for name, value in record.items():
+            if name not in merged:
+                merged[name] = value
+            elif name != CHANGED and merged[name] != value:
+                differing[name] = None
+    for name in differing:
+        merged[name] = _decided(name, [side for side in sides if name in side[1]], fields or {}, prefer)
+    if CHANGED in merged:
+        merged[CHANGED] = unique(name for _, record in sides for name in record.get(CHANGED, ()))
     return merged
 
 
-def _field(name: str, sides: list[tuple[str, Product]], fields: Mapping[str, str], prefer: str) -> Any:
-    value = sides[0][1][name]
-    if all(record[name] == value for _, record in sides):
-        return value
+def _decided(name: str, sides: list[tuple[str, Product]], fields: Mapping[str, str], prefer: str) -> Any:
+    """The value that counts of a field in which sides differ."""
     for upstream, record in sides:
         if fields.get(name) == upstream:
             return record[name]

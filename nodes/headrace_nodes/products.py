@@ -16,6 +16,7 @@ import json
 import re
 from collections.abc import Iterable, Mapping
 from decimal import Decimal
+from functools import lru_cache
 from typing import Any, cast
 
 import orjson
@@ -41,9 +42,12 @@ _ALIASES: dict[str, tuple[str, ...]] = {
     "gtin": ("gtin", "ean", "barcode"),
 }
 _FIELD_OF = {alias: field for field, aliases in _ALIASES.items() for alias in aliases}
+_FRACTION = re.compile(rb"[:\[,]\s*-?[0-9]+[.eE]")
+"""A JSON number that is no integer; what looks like one inside a text costs a second look, nothing more."""
 _GAP = re.compile(r"[|,]")
 _URI_GAP = re.compile(r"\||,\s+|,(?=(?:https?|file|s3):)")
 _KEPT_AS_WELL = frozenset({"sku", "handle"})
+_AMOUNTS = ("price", "compare_at_price", "sale_price")
 _LISTS = frozenset({"images", "tags"})
 
 
@@ -59,20 +63,9 @@ def load_json(line: bytes) -> dict[str, Any]:
         raise BadRecord(f"not JSON: {error.msg} at column {error.colno}") from None
     if not isinstance(value, dict):
         raise BadRecord(f"a {type(value).__name__} where a product object is expected")
-    record = cast("dict[str, Any]", value)
-    if _has_float(record):
+    if _FRACTION.search(line):
         return cast("dict[str, Any]", json.loads(line, parse_float=Decimal))
-    return record
-
-
-def _has_float(value: object) -> bool:
-    if isinstance(value, float):
-        return True
-    if isinstance(value, dict):
-        return any(_has_float(inner) for inner in cast("dict[str, object]", value).values())
-    if isinstance(value, list):
-        return any(_has_float(inner) for inner in cast("list[object]", value))
-    return False
+    return cast("dict[str, Any]", value)
 
 
 def normalise(raw: Mapping[str, Any], currency: str) -> Product:
@@ -100,17 +93,30 @@ def normalise(raw: Mapping[str, Any], currency: str) -> Product:
 def _is_normal(raw: Mapping[str, Any]) -> bool:
     """Whether `raw` already is a product as this module writes them."""
     try:
-        amount, code = raw["price"], raw["currency"]
-        images, variants = raw["images"], raw["variants"]
-        if not (
-            type(amount) is str and type(raw["id"]) is str and type(images) is list and type(variants) is list
-        ):
+        code, images, variants = raw["currency"], raw["images"], raw["variants"]
+        if type(images) is not list or type(variants) is not list or None in raw.values():
             return False
-        if type(raw["title"]) is not str or type(raw["brand"]) is not str or None in raw.values():
+        if not all(type(raw[name]) is str for name in ("id", "title", "brand", "price")):
             return False
-        return price_text(amount, code) == amount and not variants and all(type(uri) is str for uri in images)
-    except (KeyError, BadRecord):
+        if not all(type(uri) is str for uri in cast("list[object]", images)):
+            return False
+        offers = cast("list[Mapping[str, Any]]", [raw, *cast("list[object]", variants)])
+        return _has_normal_names(raw) and all(_is_normal_offer(offer, code) for offer in offers)
+    except (KeyError, TypeError, BadRecord):
         return False
+
+
+def _has_normal_names(raw: Mapping[str, Any]) -> bool:
+    names = " ".join(raw)
+    return names.islower() and "-" not in names and names.count(" ") == len(raw) - 1
+
+
+def _is_normal_offer(offer: Mapping[str, Any], code: str) -> bool:
+    """Whether the prices of a product or variant are written as their currency has them."""
+    if type(offer) is not dict or None in offer.values():
+        return False
+    amounts = [offer[name] for name in _AMOUNTS if name in offer]
+    return bool(amounts) and all(type(text) is str and price_text(text, code) == text for text in amounts)
 
 
 def _assemble(found: dict[str, list[Any]], rest: dict[str, Any], currency: str) -> Product:
@@ -149,8 +155,8 @@ def _rank(candidate: tuple[int, Any]) -> int:
 
 
 def _plain(name: str, value: Any, currency: str) -> Any:
-    if name in ("compare_at_price", "sale_price"):
-        return parse_price(value, currency)[0]
+    if name in _AMOUNTS:
+        return price_text(value, currency)
     if name in _LISTS:
         return listed(value)
     return _jsonable(value)
@@ -169,7 +175,7 @@ def _jsonable(value: Any) -> Any:
 
 def _variant(raw: dict[str, Any], currency: str) -> dict[str, Any]:
     variant = {name: _jsonable(value) for name, value in raw.items() if value is not None}
-    for name in ("price", "compare_at_price"):
+    for name in _AMOUNTS:
         if name in variant:
             variant[name] = price_text(raw[name], currency)
     return variant
@@ -221,6 +227,17 @@ def parse_price(value: Any, currency: str) -> tuple[str, str]:
 
 def price_text(value: Any, currency: str) -> str:
     """The decimal text of a price in `currency`. Raises BadRecord when it names another currency."""
+    if type(value) is str:
+        return _text_in(value, currency)
+    return _in(value, currency)
+
+
+@lru_cache(maxsize=8192)
+def _text_in(value: str, currency: str) -> str:
+    return _in(value, currency)
+
+
+def _in(value: Any, currency: str) -> str:
     text, code = parse_price(value, currency)
     if code != currency:
         raise BadRecord(f"a price in {code} in a product priced in {currency}")

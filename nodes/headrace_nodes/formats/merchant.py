@@ -7,6 +7,7 @@ from __future__ import annotations
 import csv
 import io
 import re
+from html import unescape
 from html.parser import HTMLParser
 from typing import Any, Final, cast
 
@@ -33,7 +34,9 @@ COLUMNS: Final = (
     "size",
 )
 _LIMITS: Final = {"id": 50, "title": 150, "description": 5000, "brand": 70, "mpn": 70, "item_group_id": 50}
-_SPACE = re.compile(r"\s+")
+_TAG = re.compile(r"</?[A-Za-z][^<>]*>")
+_HIDING = re.compile(r"<(?:script|style|!)", re.IGNORECASE)
+"""Tags whose content is no text, and comments."""
 _AVAILABILITY: Final = {
     "instock": "in_stock",
     "outofstock": "out_of_stock",
@@ -124,7 +127,8 @@ def _availability(item: dict[str, Any], product: Product) -> str:
 def _line(cells: dict[str, Any]) -> list[str]:
     line: list[str] = []
     for column in COLUMNS:
-        text = _SPACE.sub(" ", str(cells.get(column, ""))).strip()
+        cell = cells.get(column) or ""
+        text = " ".join(str(cell).split())
         limit = _LIMITS.get(column)
         if limit is not None and len(text) > limit:
             if column in ("id", "item_group_id"):
@@ -164,9 +168,11 @@ class _Words(HTMLParser):
 
 def plain_text(html: str) -> str:
     """HTML as one line of plain text."""
-    if "<" not in html and "&" not in html:
-        return _SPACE.sub(" ", html).strip()
-    parser = _Words()
-    parser.feed(html)
-    parser.close()
-    return _SPACE.sub(" ", "".join(parser.parts)).strip()
+    if _HIDING.search(html):
+        parser = _Words()
+        parser.feed(html)
+        parser.close()
+        html = "".join(parser.parts)
+    elif "<" in html or "&" in html:
+        html = unescape(_TAG.sub(" ", html))
+    return " ".join(html.split())
