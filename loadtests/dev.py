@@ -33,9 +33,10 @@ class Ready:
     url: str
     api_key: str
     redis_url: str
-    api: int
-    redis: int
-    workers: tuple[int, ...]
+    api: int | None
+    redis: int | None
+    workers: tuple[int | None, ...]
+    """Processes; None for one that is just being started again."""
 
     @property
     def headers(self) -> dict[str, str]:
@@ -45,7 +46,7 @@ class Ready:
     def parts(self) -> dict[str, int]:
         """The processes by name."""
         named = {f"worker-{number}": pid for number, pid in enumerate(self.workers, 1)}
-        return {"api": self.api, "valkey": self.redis, **named}
+        return {name: pid for name, pid in {"api": self.api, "valkey": self.redis, **named}.items() if pid}
 
 
 class Dev:
