@@ -7,17 +7,20 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
 
 import structlog
 
 from app.core.decide import decide, fail_run
+from app.core.graph import Graph
+from app.core.signals import Signal, SignalKind
 from app.core.tasks import Task
 from app.core.view import Changes
 from app.errors import CommitConflict, EngineFault, NotFound, StoreUnavailable
 from app.settings import Settings
-from app.store.engine import Loaded
+from app.store.engine import Guess, Loaded
 from app.store.store import Store
 from app.store.streams import Entry, SharedStream
 from app.store.triggers import ENTRY_VERSION, read_trigger
@@ -28,6 +31,8 @@ log = structlog.get_logger("headrace.consumer")
 IN_HAND = 256
 """Entries that one worker has in hand at most."""
 BLOCK_MS = 1000
+MOST_GUESSED = 4
+MOST_REMEMBERED = 4096
 
 
 class StreamLoop:
@@ -112,12 +117,13 @@ class RunHandler:
         self._dispatcher = dispatcher
         self._max_deliveries = settings.max_deliveries
         self._wake = wake
+        self._guesses: OrderedDict[str, Guess] = OrderedDict()
         """Told of each new timer, in ms since the epoch."""
 
     async def __call__(self, entry: Entry) -> None:
         run = entry.fields[b"r"].decode()
         while True:
-            loaded = await self._store.engine.load(run)
+            loaded = await self._store.engine.load(run, self._guesses.pop(run, None))
             if loaded is None:
                 await self._store.batcher.call("XACK", self._store.keys.active, "workers", entry.id)
                 await self._store.batcher.call("XDEL", self._store.keys.active, entry.id)
@@ -138,6 +144,7 @@ class RunHandler:
             await both(commit, self._dispatcher.admit(ready, view.graph, loaded.now))
         else:
             await commit
+        self._remember(view.run.id, view.graph, changes)
         timers = [ms for ms in changes.timers.values() if ms is not None]
         if timers:
             self._wake(min(timers) - loaded.now)
@@ -145,6 +152,14 @@ class RunHandler:
             self._dispatcher.ring()
         if changes.finished is not None:
             log.info("run ended", run=view.run.id, workflow=view.run.workflow, status=changes.finished)
+
+    def _remember(self, run: str, graph: Graph, changes: Changes) -> None:
+        """What the next signals of a run will be about: the few node runs that were just made ready."""
+        if 0 < len(changes.ready) <= MOST_GUESSED:
+            signals = tuple(Signal(SignalKind.DONE, ref) for ref, _, _ in changes.ready)
+            self._guesses[run] = Guess(graph, signals)
+            if len(self._guesses) > MOST_REMEMBERED:
+                self._guesses.popitem(last=False)
 
     def _decide(self, entry: Entry, loaded: Loaded) -> tuple[Changes, list[tuple[str, bytes]]]:
         """The decision, or the end of a run whose signals cannot be decided; those are kept as a dead letter."""

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 
 from app.core.decide import wanted
 from app.core.graph import Graph
 from app.core.round import iso
-from app.core.signals import Signal, decode, encode
+from app.core.signals import Signal, SignalKind, decode, encode
 from app.core.states import NodeStatus, check_node
 from app.core.tasks import Task
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View, split_ref
 from app.errors import CommitConflict, EngineFault
-from app.store.client import Arg, Batcher, Script
+from app.store.client import Arg, Batcher, Script, pairs
 from app.store.keys import GROUP, Keys
 
 LOAD = Script("load")
@@ -30,6 +32,8 @@ MAX_SIGNALS = 500
 SMALL_RUN = 256
 """Nodes up to which all joins of a run are loaded at once, so that a cascade needs no further round."""
 GLOBAL_POOL = "global"
+ENDS = frozenset({SignalKind.DONE, SignalKind.FAIL, SignalKind.EXIT, SignalKind.DUE})
+"""Signals about one node run, which all need the same to be read."""
 
 check_node(NodeStatus.READY, NodeStatus.STARTING)  # the transition of the admit script
 
@@ -44,6 +48,39 @@ class Loaded:
     now: int
     fault: str | None = None
     """Why the inbox cannot be decided; such a run is failed."""
+
+
+@dataclass(slots=True, frozen=True)
+class Guess:
+    """What a run's next signals will most likely be: the ends of the few node runs that its worker has submitted."""
+
+    graph: Graph
+    signals: tuple[Signal, ...]
+
+    def covers(self, signals: Sequence[Signal]) -> bool:
+        """Whether what was read for the guess is all that these signals need."""
+        refs = {signal.ref for signal in self.signals}
+        return all(signal.kind in ENDS and signal.ref in refs for signal in signals)
+
+
+@dataclass(slots=True, frozen=True)
+class Reading:
+    """Node runs and joins on their way."""
+
+    refs: list[str]
+    joins: list[str]
+    whole: bool
+    """All joins of the run were asked for."""
+    reply: asyncio.Future[Any]
+
+    async def into(self, view: View) -> None:
+        joins, *nodes = await self.reply
+        named = (
+            pairs(joins) if self.whole else zip((name.encode() for name in self.joins), joins, strict=True)
+        )
+        view.joins = {name.decode(): JoinCount.parse(value) for name, value in named}
+        view.joins_whole = self.whole
+        view.nodes = {ref: NodeView.parse(values) for ref, values in zip(self.refs, nodes, strict=True)}
 
 
 class Engine:
@@ -62,45 +99,50 @@ class Engine:
         self._slots = slots
         self._lease_ms = lease_ms
 
-    async def load(self, run: str) -> Loaded | None:
-        """The run with at most MAX_SIGNALS signals; None where there is no such run."""
+    async def load(self, run: str, guess: Guess | None = None) -> Loaded | None:
+        """The run with at most MAX_SIGNALS signals; None where there is no such run.
+
+        With a good guess at what its signals will be about, everything comes in one round trip.
+        """
         keys = self._keys
-        fields, raw, now, resumed = await self._batcher.script(
+        head = self._batcher.script(
             LOAD, [keys.run(run), keys.inbox(run), keys.resumed], [MAX_SIGNALS, *RUN_FIELDS]
         )
+        early = self._read_nodes(run, guess.graph, guess.signals) if guess is not None else None
+        fields, raw, now, resumed = await head
         record = RunView.parse(run, fields)
         if record is None:
             return None
         graph = await self._graph(record.workflow, record.version)
-        view = View(graph, record, {}, {}, resumed=int(resumed or 0))
-        loaded = Loaded(view, [], raw, now)
+        loaded = Loaded(View(graph, record, {}, {}, resumed=int(resumed or 0)), [], raw, now)
         try:
             loaded.signals = [decode(entry) for entry in raw]
-            await self._load_nodes(loaded)
         except EngineFault as fault:
             loaded.fault = fault.message
+            return loaded
+        reading = early if early is not None and guess is not None and guess.covers(loaded.signals) else None
+        reading = reading or self._read_nodes(run, graph, loaded.signals)
+        if reading is not None:
+            await reading.into(loaded.view)
         return loaded
 
-    async def _load_nodes(self, loaded: Loaded) -> None:
-        view = loaded.view
-        refs, joins = wanted(view.graph, loaded.signals)
+    def _read_nodes(self, run: str, graph: Graph, signals: Sequence[Signal]) -> Reading | None:
+        """Ask for the node runs and joins that these signals need; None when they need nothing."""
+        try:
+            refs, joins = wanted(graph, signals)
+        except KeyError:
+            raise EngineFault("a signal names a node that the graph does not have") from None
         if not refs and not joins:
-            return
+            return None
         order, names = list(refs), list(joins)
-        view.joins_whole = bool(names) and view.run.total <= SMALL_RUN
-        run = view.run.id
-        reply = await self._batcher.script(
+        whole = bool(names) and len(graph.nodes) <= SMALL_RUN
+        reply = self._batcher.script(
             LOAD_NODES,
             [self._keys.joins(run), *(self._keys.node(run, ref) for ref in order)],
-            [-1, *NODE_FIELDS] if view.joins_whole else [len(names), *names, *NODE_FIELDS],
+            [-1, *NODE_FIELDS] if whole else [len(names), *names, *NODE_FIELDS],
         )
-        if view.joins_whole:
-            view.joins = {
-                k.decode(): JoinCount.parse(v) for k, v in zip(reply[0][::2], reply[0][1::2], strict=True)
-            }
-        else:
-            view.joins = {name: JoinCount.parse(value) for name, value in zip(names, reply[0], strict=True)}
-        view.nodes = {ref: NodeView.parse(values) for ref, values in zip(order, reply[1:], strict=True)}
+        reply.add_done_callback(_heard)
+        return Reading(order, names, whole, reply)
 
     async def commit(
         self, loaded: Loaded, entry: str, changes: Changes, dead: Sequence[tuple[str, bytes]] = ()
@@ -162,6 +204,12 @@ def node_event(ref: str, before: NodeStatus, after: NodeStatus, attempt: int, at
     if item is not None:
         event["item"] = item
     return orjson.dumps(event)
+
+
+def _heard(reply: asyncio.Future[Any]) -> None:
+    """A reply that turns out not to be needed may have failed; nobody has to hear of it."""
+    if not reply.cancelled():
+        reply.exception()
 
 
 def _sections(
