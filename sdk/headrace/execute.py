@@ -84,7 +84,7 @@ class Execution:
         self._failed = start.failed
         self._ledger: list[dict[str, Any]] = []
         self._committed = start
-        ctx.state = start.state or {}
+        ctx.state = orjson.loads(orjson.dumps(start.state)) if start.state else {}
         self._schedule()
 
     def run(self, records: Iterator[Any]) -> Position:

@@ -15,6 +15,7 @@ import orjson
 from headrace.errors import MalformedRecord, MalformedStream
 
 CHUNK = 256 * 1024
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 MAX_RECORD = 16 * 1024 * 1024
 """Longest record in bytes (NDJSON, CSV) or characters (JSON); a longer one ends the stream."""
 
@@ -55,19 +56,18 @@ def ndjson(file: BinaryIO, skip: int = 0, limit: int | None = None) -> Iterator[
             except orjson.JSONDecodeError as error:
                 if not line.strip():
                     continue
-                if line.startswith(b"\xef\xbb\xbf"):
-                    record = _after_mark(line)
-                else:
-                    record = Bad(MalformedRecord(f"not JSON: {error}"))
+                record = _mended(line, error)
             yield record
 
 
-def _after_mark(line: bytes) -> Any:
-    """The record of a first line that begins with a byte order mark."""
-    try:
-        return orjson.loads(line[3:])
-    except orjson.JSONDecodeError as error:
-        return Bad(MalformedRecord(f"not JSON: {error}"))
+def _mended(line: bytes, error: Exception) -> Any:
+    """A bad record, unless only a byte order mark stood before it."""
+    if line.startswith(_BYTE_ORDER_MARK):
+        try:
+            return orjson.loads(line[3:])
+        except orjson.JSONDecodeError as second:
+            error = second
+    return Bad(MalformedRecord(f"not JSON: {error}"))
 
 
 def json(file: BinaryIO, skip: int = 0) -> Iterator[Any]:
@@ -189,6 +189,8 @@ def csv(file: BinaryIO, skip: int = 0, delimiter: str | None = None) -> Iterator
                 yield dict(zip(header, row + [None] * (width - len(row)), strict=True))
     except (reader_of.Error, UnicodeDecodeError) as error:
         raise MalformedStream(f"the CSV is not valid: {error}") from None
+    finally:
+        text.detach()
 
 
 def _joined(first: str, rest: TextIO) -> Iterator[str]:

@@ -98,13 +98,10 @@ class Opener:
 
     def _manifest(self, base: str) -> datasets.Manifest | None:
         """The manifest in a file, or None where the file is data itself."""
-        file, _ = self._files.open(base)
-        with file:
+        raw, _ = self._files.open(base)
+        with io.BufferedReader(cast("io.RawIOBase", raw)) as file:
             head = file.read(len(datasets.MAGIC))
-            if head != datasets.MAGIC:
-                return None
-            content = head + (io.BufferedReader(cast("io.RawIOBase", file)).read(MAX_MANIFEST))
-        return datasets.parse(content)
+            return datasets.parse(head + file.read(MAX_MANIFEST)) if head == datasets.MAGIC else None
 
     def _dataset(
         self, uri: str, base: str, manifest: datasets.Manifest, cut: tuple[int, int | None], depth: int

@@ -97,7 +97,7 @@ class MemoryEngine:
         with self._lock:
             self._fence(epoch, "checkpoints", {"epoch": epoch, "steps": steps})
             checkpoint, positions = self.checkpoint, list(self.positions)
-            for entry in steps:
+            for entry in orjson.loads(orjson.dumps(steps)):
                 checkpoint = self._apply(checkpoint, entry, positions)
             self.checkpoint, self.positions = checkpoint, positions
             return self.cancel
