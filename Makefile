@@ -6,7 +6,7 @@ INPUTS := requirements.lock pyproject.toml sdk/pyproject.toml nodes/pyproject.to
 CODE := app workers sdk nodes loadtests tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt bench lock clean
+.PHONY: help setup run test check fmt bench chaos million locust lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
@@ -34,6 +34,16 @@ fmt: setup  ## format the code and mend what lint can mend
 
 bench: setup  ## measure, print a table and write bench.json
 	$(VENV)/python -m loadtests.bench $(ARGS)
+
+chaos: setup  ## 1,000 webhooks while everything is killed again and again (ARGS="--webhooks N --seed S")
+	$(VENV)/python -m loadtests.chaos $(ARGS)
+
+million: setup  ## a million products through every node, with kill -9 on the way (ARGS="--products N")
+	$(VENV)/python -m loadtests.million $(ARGS)
+
+locust: setup  ## Locust's users against a fresh headrace dev (ARGS="--users N --run-time 2m")
+	$(VENV)/python -m loadtests.fresh $(VENV)/locust -f loadtests/locustfile.py --headless --only-summary \
+		--users 20 --spawn-rate 10 --run-time 30s $(ARGS)
 
 lock: setup  ## resolve requirements.lock anew from the pyproject files
 	@UV=$$(command -v uv || ls .cache/uv/bin/uv .cache/uv-target/bin/uv 2>/dev/null | head -1); \
