@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+import re
 import secrets
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 import redis.asyncio as aioredis
+from pydantic import SecretStr
 
+from app.core.nodetypes import NodeType
 from app.embedded import EmbeddedValkey
+from app.settings import Settings
+from app.store import keys as keys_module
 from app.store.client import connect
 from app.store.keys import Keys
+from app.store.store import Store
+
+STEP = NodeType(name="step", version=1, command=["true"], config_schema={"type": "object"})
+"""The node type of the engine's own tests: any config, any metadata."""
 
 
 @pytest.fixture(scope="session")
@@ -39,3 +50,72 @@ async def client(valkey: EmbeddedValkey) -> AsyncIterator[aioredis.Redis]:
     connection = connect(valkey.url, timeout=5)
     yield connection
     await connection.aclose()
+
+
+@pytest.fixture
+def settings(valkey: EmbeddedValkey, prefix: str, tmp_path: Path) -> Settings:
+    return Settings(
+        redis_url=SecretStr(valkey.url), prefix=prefix, log_dir=tmp_path / "logs", log_level="critical"
+    )
+
+
+@pytest.fixture
+async def store(settings: Settings) -> AsyncIterator[Store]:
+    opened = await Store.open(settings)
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def publish(store: Store) -> Callable[[dict[str, Any]], Awaitable[None]]:
+    """Puts version 1 of a workflow into the store, checked as the API checks it; its only node type is `step`."""
+    from app.core.spec import parse_workflow
+    from app.core.validate import check
+
+    async def put(document: dict[str, Any]) -> None:
+        workflow = check(parse_workflow(document), {"step": STEP})
+        key = store.keys.workflow_version(workflow.name, 1)
+        await store.batcher.call("SET", key, orjson.dumps(workflow.canonical()))
+
+    return put
+
+
+# the key leak check -------------------------------------------------------------------------------------------
+
+
+def _documented() -> list[tuple[re.Pattern[str], str, bool]]:
+    """(pattern of the key behind its hash tag, its type, whether it expires) of each row of the table in keys.py."""
+    rows: list[tuple[re.Pattern[str], str, bool]] = []
+    for line in (keys_module.__doc__ or "").splitlines():
+        cells = [cell.strip() for cell in re.split(r"(?<!\\)\|", line)]
+        if len(cells) != 7 or cells[1] in ("key", "---"):
+            continue
+        for name in cells[1].split(", "):
+            pattern = re.sub(r"[A-Z]+", ".+", name)
+            rows.append((re.compile(pattern), cells[2].split(" ")[0], cells[4] in ("24 h", "30 d")))
+    return rows
+
+
+@pytest.fixture
+def key_check(valkey: EmbeddedValkey, prefix: str) -> Iterator[None]:
+    """After the test: every key that was written belongs to it, is of a documented kind, and expires as documented."""
+    import redis
+
+    server = redis.Redis.from_url(valkey.url, socket_timeout=5)
+    before = set(server.scan_iter(count=1000))
+    yield
+    tag, documented = Keys(prefix).tag, _documented()
+    assert documented, "the table in app/store/keys.py was not found"
+    for raw in set(server.scan_iter(count=1000)) - before:
+        key = raw.decode()
+        if key.startswith(("arq:", f"{tag}:arq")):
+            continue
+        assert key.startswith(f"{tag}:"), f"a key of no test of ours: {key}"
+        kind, ttl = server.type(key).decode(), server.ttl(key)  # pyright: ignore
+        if kind == "none":
+            continue
+        name = key.removeprefix(f"{tag}:")
+        fitting = [row for row in documented if row[0].fullmatch(name) and row[1] == kind]
+        assert fitting, f"a key of no documented kind: {key} ({kind})"
+        assert any((ttl != -1) == row[2] for row in fitting), f"{key} has a TTL of {ttl}"
+    server.close()
