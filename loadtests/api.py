@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 
 import httpx
 import orjson
@@ -16,6 +17,19 @@ PATIENCE = 120.0
 
 class ApiError(Exception):
     """An answer that asking again does not mend."""
+
+
+Answer = TypeVar("Answer")
+
+
+async def until(ask: Callable[[], Awaitable[Answer]], seconds: float, every: float = 0.05) -> Answer:
+    """The first answer that is true, asked for again and again. Raises TimeoutError."""
+    async with asyncio.timeout(seconds):
+        while True:
+            answer = await ask()
+            if answer:
+                return answer
+            await asyncio.sleep(every)
 
 
 class Api:
@@ -56,12 +70,12 @@ class Api:
 
     async def ended(self, run: str, seconds: float) -> dict[str, Any]:
         """Wait until a run has ended. Raises TimeoutError."""
-        async with asyncio.timeout(seconds):
-            while True:
-                record = await self.get(f"/runs/{run}")
-                if record["status"] in ("succeeded", "failed", "cancelled"):
-                    return record
-                await asyncio.sleep(0.1)
+
+        async def record() -> dict[str, Any]:
+            found = await self.get(f"/runs/{run}")
+            return found if found["status"] in ("succeeded", "failed", "cancelled") else {}
+
+        return await until(record, seconds, 0.1)
 
     async def _asked(self, method: str, path: str, **more: Any) -> httpx.Response:
         loop = asyncio.get_running_loop()

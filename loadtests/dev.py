@@ -61,7 +61,7 @@ class Dev:
         self.log = root / "dev.log"
         self.ready_file = root / "ready.json"
         self._workers = workers
-        self._demo = demo
+        self.demo = demo
         self._settings = settings or {}
         self._last: Ready | None = None
         self.process: subprocess.Popen[bytes] | None = None
@@ -70,7 +70,7 @@ class Dev:
     def start(self) -> Ready:
         """Start it, again after an end on the same data, and wait until it is ready. Raises DevError."""
         self.ready_file.unlink(missing_ok=True)
-        options = ["--port", "0", "--no-browser", *([] if self._demo else ["--no-demo"])]
+        options = ["--port", "0", "--no-browser", *([] if self.demo else ["--no-demo"])]
         places = [
             "--data",
             str(self.data),
@@ -127,6 +127,10 @@ class Dev:
     def pid(self) -> int:
         assert self.process is not None
         return self.process.pid
+
+    def kill(self, pid: int) -> bool:
+        """kill -9 of one of its parts. False when it is gone already."""
+        return kill_child(pid, self.pid)
 
     def interrupt(self) -> tuple[int, float]:
         """Ctrl-C: the exit code, and the seconds it took. Ends it by force after some more than the contract's."""
