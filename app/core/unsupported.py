@@ -1,0 +1,69 @@
+"""What this release knows but does not execute yet: one table. A release that executes a feature deletes its rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+from app.core.pointers import Problems, pointer
+from app.core.spec import Workflow
+from app.core.spec_nodes import Count
+from app.errors import NotSupported
+
+
+class Row(NamedTuple):
+    """A use of `field` (a path with dots) in one place of documents: `where` is workflow, node or trigger."""
+
+    where: str
+    field: str
+    what: str
+    used: Callable[[Any], bool] = lambda value: value is not None
+
+
+NOT_YET = (
+    Row("workflow", "concurrency", "limits on concurrent runs"),
+    Row("workflow", "timeout", "a timeout of the whole run"),
+    Row("workflow", "on_failure", "on_failure: fail", lambda value: value == "fail"),
+    Row("workflow", "retention", "retention of runs"),
+    Row("workflow", "defaults.timeout.queued", "the timeout 'queued'"),
+    Row("node", "image", "nodes of an image"),
+    Row("node", "service", "service nodes"),
+    Row("node", "workflow", "child workflows"),
+    Row("node", "approval", "approvals"),
+    Row("node", "pools", "pools", bool),
+    Row("node", "priority", "another priority than 3", lambda value: value not in (None, 3)),
+    Row("node", "cache", "the cache of nodes"),
+    Row("node", "executor", "the choice of an executor"),
+    Row("node", "timeout.queued", "the timeout 'queued'"),
+    Row("node", "map.over", "a map over {count}", lambda value: isinstance(value, Count)),
+    Row("trigger", "schedule", "schedule triggers"),
+    Row("trigger", "event", "event triggers"),
+    Row("trigger", "run", "run triggers"),
+)
+
+
+def refuse_unsupported(workflow: Workflow) -> None:
+    """Raises NotSupported with the place of each use of a row of NOT_YET."""
+    problems = Problems()
+    for row, parts, thing in _uses(workflow):
+        path = row.field.split(".")
+        value = thing
+        for name in path:
+            value = getattr(value, name, None)
+        if row.used(value):
+            problems.add(pointer(*parts, *path), f"this release does not execute {row.what} yet")
+        if problems.full:
+            break
+    problems.raise_if_any("this release does not execute all that the workflow uses", NotSupported)
+
+
+def _uses(workflow: Workflow) -> Iterator[tuple[Row, tuple[str | int, ...], Any]]:
+    """Each row with each thing of a document it could apply to; only things that set the row's field."""
+    yield from ((row, (), workflow) for row in NOT_YET if row.where == "workflow")
+    rows = {row.field.split(".")[0]: row for row in NOT_YET if row.where == "node"}
+    names = frozenset(rows)
+    for name, node in workflow.nodes.items():
+        for field in names & node.model_fields_set:
+            yield rows[field], ("nodes", name), node
+    for index, trigger in enumerate(workflow.triggers or ()):
+        yield from ((row, ("triggers", index), trigger) for row in NOT_YET if row.where == "trigger")
