@@ -65,7 +65,7 @@ class Round:
         node = self.view.nodes.setdefault(ref, NodeView())
         change = self.changes.nodes.get(ref)
         if change is None:
-            change = self.changes.nodes[ref] = NodeChange(node.status, node.attempt, node.status)
+            change = self.changes.nodes[ref] = NodeChange(node.status, node.attempt, node.won, node.status)
         attempt = fields.get("a", node.attempt)
         for status in path:
             check_node(change.status, status)

@@ -146,10 +146,12 @@ Value = str | int | bytes
 
 @dataclass(slots=True)
 class NodeChange:
-    """One node run's part of a commit: applied only while its status and attempt are the expected ones."""
+    """One node run's part of a commit: applied only while its status, attempt and winning are the expected ones."""
 
     expect_status: NodeStatus
     expect_attempt: int
+    expect_won: int
+    """Not compared for a pending one, which has no key."""
     status: NodeStatus
     fields: dict[str, Value] = field(default_factory=dict)
 

@@ -117,11 +117,11 @@ class Engine:
         loaded = Loaded(View(graph, record, {}, {}, resumed=int(resumed or 0)), [], raw, now)
         try:
             loaded.signals = [decode(entry) for entry in raw]
+            reading = early if guess is not None and guess.covers(loaded.signals) else None
+            reading = reading or self._read_nodes(run, graph, loaded.signals)
         except EngineFault as fault:
             loaded.fault = fault.message
             return loaded
-        reading = early if early is not None and guess is not None and guess.covers(loaded.signals) else None
-        reading = reading or self._read_nodes(run, graph, loaded.signals)
         if reading is not None:
             await reading.into(loaded.view)
         return loaded
@@ -130,8 +130,8 @@ class Engine:
         """Ask for the node runs and joins that these signals need; None when they need nothing."""
         try:
             refs, joins = wanted(graph, signals)
-        except KeyError:
-            raise EngineFault("a signal names a node that the graph does not have") from None
+        except (LookupError, TypeError, ValueError, AttributeError):
+            raise EngineFault("a signal does not fit the graph of its run") from None
         if not refs and not joins:
             return None
         order, names = list(refs), list(joins)
@@ -220,7 +220,7 @@ def _sections(
     args.append(len(changes.nodes))
     for change in changes.nodes.values():
         fields = {**change.fields, "s": change.status}
-        args += (change.expect_status, change.expect_attempt, len(fields))
+        args += (change.expect_status, change.expect_attempt, change.expect_won, len(fields))
         for name, value in fields.items():
             args += (name, value)
     _pairs(args, ((name, count.encode()) for name, count in changes.joins.items()))

@@ -1,7 +1,7 @@
 -- Commit a decision: compare everything, then write everything, then acknowledge.
 -- KEYS: run, inbox, active, events, joins, ready, timers, pool, launches, dead, node runs...
 -- ARGV: run id, group, entry id of active, revision, consumed signals, then sections, each led by its number of members:
---       run fields (field, value); node runs (status, attempt, number of fields, field, value, ...), in the order of KEYS;
+--       run fields (field, value); node runs (status, attempt, ms when won, number of fields, field, value, ...), in the order of KEYS;
 --       joins (field, value); timers to set (member, score); timers to remove (member); ready (task, score);
 --       release (task); events (JSON); signals to append (JSON); dead letters (reason, JSON)
 -- Replies: {1, revision}; {0, 'revision'} or {0, 'node', index} when something is not as it was read: nothing is written.
@@ -17,11 +17,11 @@ local run_fields = {'k', tonumber(ARGV[4]) + 1}
 for _ = 1, 2 * tonumber(take()) do run_fields[#run_fields + 1] = take() end
 local nodes = {}
 for i = 1, tonumber(take()) do
-  local status, attempt = take(), take()
-  local now = redis.call('HMGET', KEYS[10 + i], 's', 'a')
+  local status, attempt, won = take(), take(), take()
+  local now = redis.call('HMGET', KEYS[10 + i], 's', 'a', 'w')
   if status == 'pending' then
     if now[1] then return {0, 'node', i} end
-  elseif now[1] ~= status or now[2] ~= attempt then
+  elseif now[1] ~= status or (now[2] or '0') ~= attempt or (now[3] or '0') ~= won then -- maps and waits have no attempt
     return {0, 'node', i}
   end
   local fields = {}
