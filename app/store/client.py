@@ -161,7 +161,7 @@ class Batcher:
         """
         packed = b"".join([hiredis.pack_command(cast("Any", command)) for command in commands])
         pool: Any = self.client.connection_pool  # its async methods are typed as the synchronous ones
-        connection = await pool.get_connection("")
+        connection = await pool.get_connection()
         try:
             await connection.send_packed_command(packed, check_health=False)
             replies: list[Any] = []
