@@ -76,8 +76,12 @@ class World:
             return False
         for ref, change in changes.nodes.items():
             record = self.nodes.get(ref)
-            status, attempt = (record["s"].decode(), int(record.get("a", b"0"))) if record else ("pending", 0)
-            if (status, attempt) != (change.expect_status, change.expect_attempt):
+            if not record:
+                if change.expect_status != "pending":
+                    return False
+                continue
+            found = (record["s"].decode(), int(record.get("a", b"0")), int(record.get("w", b"0")))
+            if found != (change.expect_status, change.expect_attempt, change.expect_won):
                 return False
         self._write(changes)
         self.commits += 1

@@ -52,7 +52,7 @@ def test_two_thousand_roots_start_in_bounded_commits(world):
 
 
 def test_two_thousand_items_of_a_map_start_in_bounded_commits(world):
-    run = world({"a": {"type": "step", "map": {"over": {"count": WIDE}}}})
+    run = world({"a": {"type": "step", "map": {"over": list(range(WIDE))}}})
     assert len(run.ready) == WIDE
     assert run.largest <= MAX_CHANGES + SLACK
     assert run.commits <= WIDE // MAX_CHANGES + 2

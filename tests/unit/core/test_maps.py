@@ -29,11 +29,6 @@ def test_every_item_is_a_node_run_and_the_map_has_their_metadata_in_order(world)
     assert run.status("b") == "ready"
 
 
-def test_a_map_over_a_count_has_items_that_hold_their_index(world):
-    run = world(mapped({"count": 2}))
-    assert [orjson.loads(run.nodes[f"a:{i}"]["v"])["index"] for i in range(2)] == [0, 1]
-
-
 def test_an_empty_map_succeeds_at_once(world):
     run = world(mapped("params.list"), {"list": []})
     assert run.statuses() == {"a": "succeeded", "b": "ready"}
@@ -46,7 +41,7 @@ def test_a_map_over_what_is_no_list_fails_its_node(world):
 
 
 def test_max_parallel_items_run_at_a_time(world):
-    run = world(mapped({"count": 5}, max_parallel=2))
+    run = world(mapped([0, 1, 2, 3, 4], max_parallel=2))
     assert [task[0] for task in run.ready] == ["a:0", "a:1"]
     assert "a:2" not in run.nodes, "an item that has not started has no key"
     run.finish("a:1")
@@ -55,7 +50,7 @@ def test_max_parallel_items_run_at_a_time(world):
 
 @pytest.mark.parametrize(("tolerate", "status"), [(0.0, "failed"), (0.24, "failed"), (0.25, "succeeded")])
 def test_a_map_tolerates_a_share_of_failed_items(world, tolerate: float, status: str):
-    run = world(mapped({"count": 4}, tolerate=tolerate))
+    run = world(mapped([0, 1, 2, 3], tolerate=tolerate))
     run.fail("a:1")
     for index in (0, 2, 3):
         run.finish(f"a:{index}", index)
@@ -73,7 +68,7 @@ def test_an_item_whose_config_cannot_be_rendered_fails_alone(world):
 
 
 def test_the_metadata_of_items_that_ended_earlier_is_fetched_when_the_map_ends(world):
-    run = world(mapped({"count": 2}))
+    run = world(mapped([0, 1]))
     run.finish("a:0", {"n": 0})
     run.launch("a:1")
     run.output("a:1", {"n": 1})
@@ -85,14 +80,14 @@ def test_the_metadata_of_items_that_ended_earlier_is_fetched_when_the_map_ends(w
 
 
 def test_items_are_retried_each_by_itself(world):
-    run = world(mapped({"count": 2}))
+    run = world(mapped([0, 1]))
     run.fail("a:0", retryable=True)
     run.finish("a:1")
     assert (run.status("a:0"), run.status("a")) == ("waiting", "running")
 
 
 def test_a_timer_of_a_map_does_nothing(world):
-    run = world(mapped({"count": 1}))
+    run = world(mapped([0]))
     run.push(Signal(SignalKind.DUE, "a"))
     run.settle()
     assert run.status("a") == "running"
