@@ -66,7 +66,7 @@ async def test_a_submission_under_lease_is_left_alone(store: Store, task: Task):
 async def test_a_submission_whose_lease_has_ended_is_taken_over_once(store: Store, task: Task):
     await store.batcher.call("ZADD", store.keys.launches, 1, task.encode())
     taken = await asyncio.gather(*(store.workers.expired_launches(10) for _ in range(5)))
-    assert sum(taken, []) == [task]
+    assert [one for some in taken for one in some] == [task]
 
 
 async def test_renewing_keeps_a_submission_and_never_makes_one(store: Store, task: Task):

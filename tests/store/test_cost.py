@@ -1,0 +1,87 @@
+"""What one node of a chain costs the store: counted, not timed (DESIGN section 4, budget per chained node)."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from app.settings import Settings
+from app.store.nodes import NodeCall, StepReport
+from app.store.store import Store
+from workers.consumer import RunHandler
+from workers.dispatch import Dispatcher
+from workers.executors.base import Launch
+
+STEPS = [
+    StepReport("configure"),
+    StepReport("execute"),
+    StepReport("output", metadata=b"{}"),
+    StepReport("finalize"),
+]
+ROUND_TRIPS = {"claim": 1, "load": 1, "commit and admit": 1, "start": 1, "steps": 1}
+COMMANDS = 61
+"""Commands that the server runs for one node, those inside scripts counted too."""
+
+
+class Instant:
+    """An executor that runs a launch as soon as the test says so."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Launch] = []
+        self.on_free = lambda: None
+
+    def free(self) -> int:
+        return 1
+
+    async def submit(self, launch: Launch) -> None:
+        self.waiting.append(launch)
+
+    async def run(self) -> None: ...
+
+    async def close(self) -> None: ...
+
+
+@pytest.fixture
+def count(store: Store, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    counted = {"round trips": 0}
+    send = store.batcher._pipeline  # pyright: ignore[reportPrivateUsage]
+
+    async def pipeline(commands: Any) -> Any:
+        counted["round trips"] += 1
+        return await send(commands)
+
+    monkeypatch.setattr(store.batcher, "_pipeline", pipeline)
+    return counted
+
+
+async def calls(store: Store) -> int:
+    stats = await store.client.info("commandstats")
+    return sum(row["calls"] for name, row in stats.items() if name != "cmdstat_info")
+
+
+async def test_a_chained_node_costs_a_bounded_number_of_round_trips_and_commands(
+    store: Store, settings: Settings, hand, count: dict[str, int]
+):
+    chain: dict[str, Any] = {"n0": {"type": "step"}}
+    chain |= {f"n{i}": {"type": "step", "needs": [f"n{i - 1}"]} for i in range(1, 12)}
+    run = await hand.begun(chain)
+    executor = Instant()
+    handle = RunHandler(store, Dispatcher(store, "hand", executor, settings), settings, lambda _: None)
+
+    async def one() -> None:
+        await handle(await hand.claim())
+        while not executor.waiting:
+            await asyncio.sleep(0)
+        call = NodeCall(run, executor.waiting.pop().task.ref, 1)
+        started = await store.nodes.start(call, "pod", 60_000, [])
+        await store.nodes.checkpoint(call, started.epoch, STEPS)
+
+    for _ in range(2):  # what is fetched once: scripts, the graph
+        await one()
+    trips, commands = count["round trips"], await calls(store)
+    for _ in range(8):
+        await one()
+    assert (count["round trips"] - trips) / 8 <= sum(ROUND_TRIPS.values()) - ROUND_TRIPS["claim"]
+    assert (await calls(store) - commands) / 8 <= COMMANDS
