@@ -9,10 +9,10 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from app.core.expressions import Template
-from app.core.spec import apply_params
+from app.core.schemas import apply_params, fill_defaults, validator
 from app.errors import Conflict, NotFound
 from app.store.workflows import Interface, Workflows
 
@@ -32,17 +32,22 @@ class Webhook:
 class Published:
     """One version, ready to take triggers."""
 
-    __slots__ = ("_schema", "name", "version", "webhooks")
+    __slots__ = ("_schema", "_validator", "name", "version", "webhooks")
 
     def __init__(self, interface: Interface) -> None:
         self.name = interface.name
         self.version = interface.version
         self._schema = interface.params
+        self._validator = None if interface.params is None else validator(interface.params)
         self.webhooks = dict(_webhooks(interface.triggers))
 
     def params(self, given: Any) -> dict[str, Any]:
         """Params with their defaults. Raises InvalidInput with the places that do not fit the schema."""
-        return apply_params(self._schema, given)
+        if self._schema is not None and self._validator is not None and isinstance(given, dict):
+            filled = fill_defaults(self._schema, cast("dict[str, Any]", given))
+            if self._validator.is_valid(filled):
+                return filled
+        return apply_params(self._schema, given)  # tells what is wrong, at more cost
 
 
 def _webhooks(triggers: list[dict[str, Any]]) -> list[tuple[str, Webhook]]:

@@ -175,6 +175,14 @@ async def test_a_hook_made_by_hand_takes_the_body_as_params(
 
 
 @pytest.mark.usefixtures("published")
+@pytest.mark.parametrize("text", ["${{ params.feed }}", "${{ event.body. }}", "${{ event.body"])
+async def test_a_template_that_cannot_work_is_told_with_its_place(api: httpx.AsyncClient, text: str):
+    answer = await api.post("/api/v1/workflows/shop/hooks", json={"params": {"feed": text}})
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"] == "/params/feed"
+
+
+@pytest.mark.usefixtures("published")
 async def test_a_removed_hook_is_unknown(anonymous: httpx.AsyncClient, api: httpx.AsyncClient):
     made = (await api.post("/api/v1/workflows/shop/hooks", json={"name": "gone", "signature": "none"})).json()
     assert (await anonymous.post(made["url"], json={"feed": "x"})).status_code == 202

@@ -11,8 +11,9 @@ from starlette.types import ASGIApp
 from app.api.context import Api
 from app.api.http import Call, empty_reply, json_reply
 from app.api.schemas import HookRequest, read
-from app.core.expressions import Template
+from app.core.expressions import find_expressions
 from app.core.round import iso
+from app.errors import ExpressionError, InvalidInput, Place
 from app.store.hooks import Hook
 
 
@@ -48,8 +49,7 @@ async def create_hook(call: Call, api: Api) -> ASGIApp:
     request = read(HookRequest, await call.object())
     workflow = call.params["workflow"]
     await api.store.workflows.head(workflow)
-    if request.params is not None:
-        Template(request.params)
+    _check_template(request.params)
     hook = await api.store.hooks.add(
         workflow,
         request.name or f"hook-{secrets.token_hex(4)}",
@@ -59,6 +59,23 @@ async def create_hook(call: Call, api: Api) -> ASGIApp:
     )
     place = (b"location", f"/api/v1/workflows/{workflow}/hooks".encode())
     return json_reply(shown(call, hook, with_secret=True), 201, place)
+
+
+def _check_template(params: dict[str, Any] | None) -> None:
+    """Refuse expressions that could never be evaluated, or that read what a hook does not have."""
+    wrong: list[Place] = []
+    for at, found in find_expressions(params, "/params"):
+        try:
+            if isinstance(found, ExpressionError):
+                raise found
+            found.compile()
+        except ExpressionError as error:
+            wrong.append(Place(at, error.message))
+            continue
+        if not found.roots <= {"event"}:
+            wrong.append(Place(at, "only event can be read here"))
+    if wrong:
+        raise InvalidInput(places=wrong)
 
 
 async def delete_hook(call: Call, api: Api) -> ASGIApp:
