@@ -101,13 +101,17 @@ class Round:
         self.changes.run.update(s=status, **fields)
         self.changes.events.append(event)
 
-    def count_done(self, failed: bool) -> None:
-        """One more node of the graph is terminal."""
+    def count_done(self, name: str, failed: bool) -> None:
+        """One more node of the graph is terminal; the first that fails is the run's error."""
         self.run.done += 1
         self.changes.run["d"] = self.run.done
         if failed:
             self.run.failed += 1
             self.changes.run["f"] = self.run.failed
+            if self.run.failed == 1:
+                cause = orjson.loads(self.changes.nodes[name].fields.get("x", b"{}"))
+                message = f"node '{name}' failed: {cause.get('message', 'no message')}"
+                self.changes.run["x"] = orjson.dumps({"type": "node_failed", "node": name, "message": message})
 
     def metadata(self, name: str) -> Any:
         """A loaded node run's metadata as a value; None where it has none."""

@@ -56,7 +56,7 @@ def finish_node(round_: Round, ref: str) -> None:
 
 def _count(round_: Round, name: str) -> None:
     failed = round_.node(name).status is NodeStatus.FAILED and not round_.graph.node(name).allow_failure
-    round_.count_done(failed)
+    round_.count_done(name, failed)
 
 
 def settle(round_: Round, name: str, start: int) -> None:
