@@ -15,6 +15,14 @@ MOST: Final = 60 * 1024
 """Bytes of metadata that the list of parts may take: the engine's soft limit is 64 KiB."""
 
 
+class Part(BaseModel):
+    """One part: an item of the map that goes over them."""
+
+    index: int = Field(title="Number of the part", ge=0)
+    uri: str = Field(title="Data", description="URI of the part's products: a range of the catalog's records")
+    count: int = Field(title="Products in the part", ge=0)
+
+
 class CatalogSplit(Node):
     """Cuts the products into parts that a map works on side by side"""
 
@@ -33,13 +41,8 @@ class CatalogSplit(Node):
             le=100_000,
         )
 
-    class Part(BaseModel):
-        index: int = Field(ge=0)
-        uri: str = Field(description="URI of the part's products: a range of the catalog's records")
-        count: int = Field(ge=0)
-
     class Metadata(BaseModel):
-        parts: list[CatalogSplit.Part] = Field(title="Parts", description="What a map goes over")
+        parts: list[Part] = Field(title="Parts", description="What a map goes over")
         count: int = Field(title="Products in all parts", ge=0)
 
     def configure(self, ctx: Context) -> list[object]:
@@ -55,7 +58,7 @@ class CatalogSplit(Node):
         size = -(-total // ctx.config.parts) if ctx.config.parts else ctx.config.size
         cuts = ctx.split(whole, max(size, 1), total)
         parts = [
-            self.Part(index=index, uri=uri, count=min(size, total - index * size))
+            Part(index=index, uri=uri, count=min(size, total - index * size))
             for index, uri in enumerate(cuts)
         ]
         metadata = self.Metadata(parts=parts, count=total)
