@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -49,7 +48,7 @@ class Directories:
         Returns its size in bytes.
         """
         self.make(path.parent)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+        temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}")
         size = 0
         try:
             with open(temporary, "xb", buffering=0) as file:

@@ -29,6 +29,8 @@ class Environment(NamedTuple):
     api_url: str
     token: str
     place: Place
+    traceparent: str = ""
+    """W3C trace context of the attempt; sent along with every call."""
 
 
 def split(value: str) -> tuple[str, ...]:
@@ -56,4 +58,4 @@ def read(environ: MutableMapping[str, str] | None = None) -> Environment:
         data_roots=split(env.get("HEADRACE_DATA_ROOTS", "")),
         url_allow=split(env.get("HEADRACE_URL_ALLOW", "")),
     )
-    return Environment(env["HEADRACE_API_URL"], token, place)
+    return Environment(env["HEADRACE_API_URL"], token, place, env.get("TRACEPARENT", ""))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from collections.abc import Coroutine, Iterable, Iterator
+from contextlib import suppress
 from inspect import iscoroutinefunction
 from itertools import islice
 from typing import Any
@@ -99,7 +100,8 @@ class Execution:
                 self._each(records)
         except (Exception, KeyboardInterrupt) as error:
             if not isinstance(error, ProtocolError | TooManyFailedRecords):
-                self.commit()
+                with suppress(OSError):
+                    self.commit()
             raise
         self.commit()
         if self._failed > self._ctx.tolerate * self._consumed:

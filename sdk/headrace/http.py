@@ -24,7 +24,7 @@ _TIMEOUT = urllib3.Timeout(connect=5, read=30)
 class HttpEngine:
     """The Engine of a node process."""
 
-    def __init__(self, api_url: str, token: str, place: Place) -> None:
+    def __init__(self, api_url: str, token: str, place: Place, traceparent: str = "") -> None:
         self._base = parse_url(api_url)
         self._pool = urllib3.connection_from_url(api_url, maxsize=2, timeout=_TIMEOUT, retries=False)
         self._headers = {
@@ -33,6 +33,8 @@ class HttpEngine:
             "Accept": "application/json",
             "User-Agent": "headrace-sdk",
         }
+        if traceparent:
+            self._headers["traceparent"] = traceparent
         item = "" if place.item is None else f"/items/{place.item}"
         self._path = f"{(self._base.path or '').rstrip('/')}/api/v1/runs/{place.run}/nodes/{place.node}{item}"
         self.patience = PATIENCE

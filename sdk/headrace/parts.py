@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
+from collections.abc import Generator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,18 @@ class PartStore:
         with locked(self.prefix):
             self.check()
             kept = {segment.directory for segment in keep}
-            for name, order in self._claims():
-                if order < self.order and name not in kept:
-                    shutil.rmtree(self.root / name, ignore_errors=True)
+            left = [name for name, order in self._claims() if order < self.order and name not in kept]
+            if left:
+                self._discard(left)
             directory = self._fresh()
             self.directories.make(directory)
         return directory
+
+    def _discard(self, names: list[str]) -> None:
+        from shutil import rmtree
+
+        for name in names:
+            rmtree(self.root / name, ignore_errors=True)
 
     def check(self) -> None:
         """Raise StaleEpoch where a newer process of this node run writes; call it under the lock."""
@@ -129,6 +136,7 @@ class PartWriter:
         self._file: int | None = None
         self._index: int | None = None
         self._unsynced_names = False
+        self._broken = False
         self._closed = 0
         self._records = 0
         self._bytes = 0
@@ -146,13 +154,14 @@ class PartWriter:
         """Make everything appended so far durable, names included. Returns the segments that a position
         names."""
         self._flush()
-        if self._file is not None:
-            os.fsync(self._file)
-        if self._unsynced_names and self._directory is not None:
-            if self._index is not None:
-                os.fsync(self._index)
-            self._store.directories.settle(self._directory)
-            self._unsynced_names = False
+        with self._whole():
+            if self._file is not None:
+                os.fsync(self._file)
+            if self._unsynced_names and self._directory is not None:
+                if self._index is not None:
+                    os.fsync(self._index)
+                self._store.directories.settle(self._directory)
+                self._unsynced_names = False
         if self._directory is None:
             return self._earlier
         own = Segment(self._directory.name, self._closed, self._records, self._bytes)
@@ -173,20 +182,31 @@ class PartWriter:
         if not self._buffer:
             return
         content = b"".join(self._buffer)
-        self._digest.update(content)
-        if self._file is None:
-            self._file = self._create(part_name(self._closed))
-        view = memoryview(content)
-        while view:
-            view = view[os.write(self._file, view) :]
-        self._records += len(self._buffer)
-        self._bytes += len(content)
-        self.emitted += len(self._buffer)
-        self.bytes += len(content)
-        self._buffer.clear()
-        self._buffered = 0
-        if self._bytes >= self._part_bytes:
-            self._rotate(self._file)
+        with self._whole():
+            if self._file is None:
+                self._file = self._create(part_name(self._closed))
+            view = memoryview(content)
+            while view:
+                view = view[os.write(self._file, view) :]
+            self._digest.update(content)
+            self._records += len(self._buffer)
+            self._bytes += len(content)
+            self.emitted += len(self._buffer)
+            self.bytes += len(content)
+            self._buffer.clear()
+            self._buffered = 0
+            if self._bytes >= self._part_bytes:
+                self._rotate(self._file)
+
+    @contextmanager
+    def _whole(self) -> Generator[None]:
+        """A write or a sync that must succeed whole: after one that failed nothing more may be committed, for a
+        piece of it may lie in the file, and a second sync may wrongly succeed."""
+        if self._broken:
+            raise OSError("an earlier write of this process failed")
+        self._broken = True
+        yield
+        self._broken = False
 
     def _rotate(self, file: int) -> None:
         """Close the part and enter it into the index; both are durable before a position counts it."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import secrets
 import signal
 import sys
 from types import FrameType
@@ -46,7 +45,7 @@ def run(node_class: type[Node], hold: float | None = None) -> int:
 
     hold = HOLD if hold is None else hold
     control = Control()
-    engine = FencedEngine(env.api_url, env.token, env.place)
+    engine = FencedEngine(env.api_url, env.token, env.place, env.traceparent)
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
         engine.patience = _STOP_PATIENCE
@@ -57,7 +56,7 @@ def run(node_class: type[Node], hold: float | None = None) -> int:
     try:
         signal.signal(signal.SIGTERM, handler)
         runner = Runner(node_class, engine, env.place, control=control, redact=redact, hold=hold)
-        return runner.run(secrets.token_hex(16))
+        return runner.run(os.urandom(16).hex())
     except Stopped:
         return STOPPED
 

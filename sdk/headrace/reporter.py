@@ -12,6 +12,8 @@ from headrace.protocol import Engine
 
 HOLD = 0.020
 """Seconds that a checkpoint may wait for the next one."""
+BACKLOG = 32
+"""Entries past which the node itself waits until they are sent."""
 LEDGER_CALL = 1000
 """Failed records in one call."""
 
@@ -82,7 +84,7 @@ class Reporter:
                 self._due = time.monotonic() + self._hold
                 self._changed.notify()
             self._queue.extend(entries)
-        if not self._hold:
+        if not self._hold or len(self._queue) > BACKLOG:
             self._send_queue()
 
     def _run(self) -> None:

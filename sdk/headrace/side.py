@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import secrets
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,7 @@ def write_dataset(directories: Directories, path: Path, records: Iterable[Any]) 
     """Write records and publish their manifest at `path`. Returns their count and the SHA-256 of the
     stream."""
     directories.make(path.parent)
-    data = path.with_name(f"{path.name}.{secrets.token_hex(6)}.ndjson")
+    data = path.with_name(f"{path.name}.{os.urandom(6).hex()}.ndjson")
     digest = hashlib.sha256()
     count = size = 0
     with open(data, "xb", buffering=1024 * 1024) as file:

@@ -3,6 +3,7 @@ one's."""
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 from pathlib import Path
@@ -138,6 +139,33 @@ def test_a_committed_part_that_is_lost_is_an_error_at_resume(tmp_path: Path) -> 
     part.unlink()
     with pytest.raises(SourceError, match="cannot be read"):
         PartWriter(store(tmp_path, 2), position, 1000)
+
+
+def test_after_a_write_that_failed_half_way_nothing_more_is_committed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    writer = PartWriter(store(tmp_path, 1), Position(), FLUSH_BYTES)
+    writer.append(LINE)
+    position = committed(writer)
+    write = os.write
+
+    def full(descriptor: int, data: memoryview) -> int:
+        if len(data) > 4:
+            return write(descriptor, data[:4])
+        raise OSError(errno.ENOSPC, "disk full")
+
+    monkeypatch.setattr(os, "write", full)
+    writer.append(LINE)
+    with pytest.raises(OSError, match="disk full"):
+        writer.commit()
+    monkeypatch.undo()
+    with pytest.raises(OSError, match="earlier write"):
+        writer.commit()
+    writer.close()
+    resumed = PartWriter(store(tmp_path, 2), position, FLUSH_BYTES)
+    resumed.append(LINE)
+    assert content(tmp_path, committed(resumed)) == LINE * 2
+    resumed.close()
 
 
 def test_names_are_synced_up_to_the_data_root_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,3 +121,11 @@ def test_calls_keep_their_order_while_one_is_slow(engine: MemoryEngine, eventual
     reporter.flush()
     reporter.close()
     assert sum(sent(engine), start=list[str]()) == ["configure", "execute1", "execute"]
+
+
+def test_a_node_that_fails_faster_than_it_can_report_waits(engine: MemoryEngine) -> None:
+    reporter = Reporter(engine, 1, 20, Control(), hold=60)
+    reporter.step({"step": "configure"})
+    for seq in range(1, 40):
+        reporter.position(position(seq), [{"index": seq, "type": "E", "message": "m"}])
+    assert len(engine.ledger) >= 16

@@ -31,6 +31,8 @@ def shop() -> Iterator[tuple[int, list[str]]]:
             else:
                 self.send_response({"/gone": 404, "/busy": 503}.get(self.path, 200))
             self.send_header("Content-Type", "application/x-ndjson; charset=utf-8")
+            if self.path == "/cut":
+                self.send_header("Content-Length", str(len(FEED) + 100))
             self.end_headers()
             self.wfile.write(FEED)
 
@@ -174,3 +176,10 @@ def test_a_name_that_does_not_resolve_is_worth_a_retry() -> None:
 
     with pytest.raises(SourceError, match=r"cannot resolve shop\.example"):
         UrlGuard(resolver=nowhere).check("http://shop.example/")
+
+
+def test_an_answer_that_breaks_off_is_worth_a_retry(tmp_path: Path, shop: tuple[int, list[str]]) -> None:
+    port, _ = shop
+    with pytest.raises(SourceError, match="broke off") as cut:
+        list(opener(tmp_path, "127.0.0.1").open(f"http://127.0.0.1:{port}/cut"))
+    assert cut.value.retryable
