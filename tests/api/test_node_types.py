@@ -88,3 +88,15 @@ async def test_a_manifest_never_replaces_a_version(store: Store, tmp_path: Path)
     assert await store.node_types.install(_manifest(tmp_path, title="A"))
     assert not await store.node_types.install(_manifest(tmp_path, title="B"))
     assert (await store.node_types.get("shout", 1)).title == "A"
+
+
+async def test_the_stock_types_are_in_the_catalog_from_the_start_and_can_be_used(api: httpx.AsyncClient):
+    items = (await api.get("/api/v1/node-types")).json()["items"]
+    assert {"catalog-read", "catalog-filter", "catalog-merge"} <= {item["name"] for item in items}
+    assert all("command" not in item for item in items)
+    document = {
+        "name": "stock",
+        "nodes": {"read": {"type": "catalog-read", "config": {"uri": "file:a.ndjson"}}},
+    }
+    answer = await api.put("/api/v1/workflows/stock", json=document)
+    assert answer.status_code == 201, answer.text
