@@ -60,8 +60,8 @@ def judge_receipts(answers: Answers, ids: Iterable[str], verdict: Verdict) -> di
     runs: dict[str, str] = {}
     for id_ in ids:
         found = set(answers.accepted.get(id_, ()))
-        if id_ in answers.refused:
-            verdict.blame("every webhook is accepted in the end", id_, answers.refused[id_])
+        if id_ in answers.refused or not found:
+            verdict.blame("every webhook is accepted in the end", id_, answers.refused.get(id_, "no answer"))
         if len(found) > 1:
             verdict.blame("one receipt and one run for each webhook", id_, f"{sorted(map(str, found))}")
         for receipt, run in found:
