@@ -20,9 +20,11 @@ class Counting(Batcher):
     def __init__(self, store: Store) -> None:
         super().__init__(store.client)
         self.batches: list[int] = []
+        self.sent = asyncio.Event()
 
     async def _pipeline(self, commands):
         self.batches.append(len(commands))
+        self.sent.set()
         return await super()._pipeline(commands)
 
 
@@ -46,8 +48,7 @@ async def test_calls_of_one_moment_travel_together_and_each_gets_its_reply(batch
 
 async def test_calls_gather_while_the_batch_before_them_is_on_the_wire(batcher: Counting):
     first = batcher.call("ECHO", "first")
-    while not batcher.batches:
-        await asyncio.sleep(0)
+    await batcher.sent.wait()
     others = [batcher.call("ECHO", i) for i in range(50)]
     await asyncio.gather(first, *others)
     assert batcher.batches == [1, 50]

@@ -29,14 +29,14 @@ class Instant:
     """An executor that runs a launch as soon as the test says so."""
 
     def __init__(self) -> None:
-        self.waiting: list[Launch] = []
+        self.launches: asyncio.Queue[Launch] = asyncio.Queue()
         self.on_free = lambda: None
 
     def free(self) -> int:
         return 1
 
     async def submit(self, launch: Launch) -> None:
-        self.waiting.append(launch)
+        self.launches.put_nowait(launch)
 
     async def run(self) -> None: ...
 
@@ -72,9 +72,7 @@ async def test_a_chained_node_costs_a_bounded_number_of_round_trips_and_commands
 
     async def one() -> None:
         await handle(await hand.claim())
-        while not executor.waiting:
-            await asyncio.sleep(0)
-        call = NodeCall(run, executor.waiting.pop().task.ref, 1)
+        call = NodeCall(run, (await executor.launches.get()).task.ref, 1)
         started = await store.nodes.start(call, "pod", 60_000, [])
         await store.nodes.checkpoint(call, started.epoch, STEPS)
 
