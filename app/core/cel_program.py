@@ -15,7 +15,7 @@ from typing import Any
 import cel
 import jsonschema_rs
 
-from app.core.cel_source import Analysis, Macro, analyse
+from app.core.cel_source import TYPES, Analysis, Macro, analyse
 from app.core.cel_values import Missing, json_value, lookup, prune, text_value, weigh
 from app.errors import ExpressionError
 
@@ -23,7 +23,7 @@ BUDGET = 25_000_000
 """Units of work (elements touched) an evaluation may take; about half a second of one core."""
 PER_ELEMENT = 100
 """Units that one round of a macro costs whatever it does."""
-_PROGRAMS = 8_192
+_PROGRAMS = 4_096
 _POSITION = re.compile(r"<input>:(\d+):(\d+)")
 
 
@@ -36,10 +36,18 @@ class Program:
         self.variable = variable
         self.analysis: Analysis = analyse(source, frozenset({variable}) if variable else frozenset())
         self.compiled = _compile(_rewrite(source, self.analysis))
+        self._compare()
         self.bodies = [
             [program(body, macro.variable) for body in macro.arguments] for macro in self.analysis.macros
         ]
         self.needs_functions = bool(self.analysis.macros or self.analysis.calls)
+
+    def _compare(self) -> None:
+        """The compiler must see the same variables as our reader did, or a read could go unnoticed."""
+        seen = set(self.compiled.variables()) - TYPES
+        known = {path[0] for path in self.analysis.outer}
+        if not known <= seen <= known | {self.variable}:
+            raise ExpressionError("the expression could not be understood; write it more simply")
 
     def run(self, env: Mapping[str, Any]) -> Any:
         """The value as CEL gives it. Raises ExpressionError without a place."""
@@ -48,8 +56,11 @@ class Program:
         return self.bind(self.context(env), work)()
 
     def context(self, env: Mapping[str, Any]) -> cel.Context:
-        """A context with just the variables that are read."""
-        return cel.Context(variables=prune(env, self.analysis.outer))
+        """A context with just the variables that are read. Raises ExpressionError for values that are not JSON."""
+        try:
+            return cel.Context(variables=prune(env, self.analysis.outer))
+        except ValueError:
+            raise ExpressionError("a value that it reads is not JSON") from None
 
     def cost(self, env: Mapping[str, Any]) -> int:
         """An upper bound of the work apart from macros, which is paid as they run."""
@@ -124,7 +135,7 @@ class Work:
 
 
 class Walk:
-    """One macro over one list (or over the keys of a map)."""
+    """One macro over one list, or over the keys of a map in their order (CEL itself keeps none)."""
 
     __slots__ = ("bodies", "macro", "work")
 
@@ -136,7 +147,7 @@ class Walk:
     def __call__(self, values: Any) -> Any:
         if not isinstance(values, (list, dict)):
             raise ExpressionError(f"'{self.macro.kind}' needs a list or a map")
-        elements: list[Any] = list(values)
+        elements: list[Any] = values if isinstance(values, list) else sorted(values, key=str)
         self._pay(elements)
         steps = [self._step(body) for body in self.bodies]
         match self.macro.kind:

@@ -228,13 +228,13 @@ class _Reader:
         else:
             hint = suggest(token.text, ROOTS | self.variables)
             raise ExpressionError(
-                f"'{token.text}' is no variable{hint or '; there are ' + ', '.join(sorted(ROOTS))}"
+                f"'{token.text[:100]}' is no variable{hint or '; there are ' + ', '.join(sorted(ROOTS))}"
             )
 
     def _call(self, token: Token, *, method: bool) -> None:
         known = METHODS if method else FUNCTIONS
         if token.text not in known:
-            raise ExpressionError(f"'{token.text}' is no function{suggest(token.text, known)}")
+            raise ExpressionError(f"'{token.text[:100]}' is no function{suggest(token.text, known)}")
         if method and token.text in MACROS:
             self._macro(token)
         else:

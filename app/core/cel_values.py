@@ -71,7 +71,7 @@ def weigh(value: Any) -> int:
         units += 1
         if isinstance(item, str):
             units += len(item) // BYTES_PER_UNIT
-        elif isinstance(item, Mapping):
+        elif isinstance(item, dict):
             waiting.extend(item.values())
             units += len(item)
         elif isinstance(item, list):
@@ -80,7 +80,8 @@ def weigh(value: Any) -> int:
 
 
 def json_value(value: Any, depth: int = 0) -> Any:
-    """A result of CEL as JSON: instants and durations become text, bytes base64. Raises ExpressionError."""
+    """A result of CEL as JSON: instants and durations become text, bytes base64, maps are sorted by key (CEL keeps no
+    order). Raises ExpressionError."""
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if depth > MAX_DEPTH:
@@ -94,7 +95,7 @@ def json_value(value: Any, depth: int = 0) -> Any:
     if isinstance(value, dict):
         if not all(isinstance(key, str) for key in value):
             raise ExpressionError("the keys of a map must be text")
-        return {key: json_value(item, depth + 1) for key, item in value.items()}
+        return {key: json_value(value[key], depth + 1) for key in sorted(value)}
     if isinstance(value, datetime):
         return value.astimezone(UTC).isoformat().replace("+00:00", "Z")
     if isinstance(value, timedelta):
@@ -111,5 +112,12 @@ def duration_text(value: timedelta) -> str:
 
 
 def text_value(value: Any) -> str:
-    """A value inside text: text as it is, everything else as JSON (`true`, `null`, `[1,2]`)."""
-    return value if isinstance(value, str) else orjson.dumps(value).decode()
+    """A value inside text: text as it is, everything else as JSON (`true`, `null`, `[1,2]`). Raises ExpressionError."""
+    if isinstance(value, str):
+        return value
+    try:
+        return orjson.dumps(value).decode()
+    except orjson.JSONEncodeError:
+        raise ExpressionError(
+            "the value cannot stand in text: it is nested too deeply, or is not JSON"
+        ) from None

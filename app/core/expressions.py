@@ -18,6 +18,11 @@ from app.core.pointers import escape
 from app.errors import ExpressionError
 
 OPEN = "${{"
+CACHED = 16_384
+"""Sources and short texts kept in memory with what was found in them."""
+MAX_CACHED_TEXT = 4_096
+MAX_DEPTH = 200
+"""Depth of a value with expressions in it."""
 MAX_TEXT = 16 * 1024 * 1024
 """Characters that one template may write into text."""
 
@@ -90,15 +95,18 @@ def shorten(source: str) -> str:
     return line if len(line) <= 80 else f"{line[:77]}..."
 
 
-@lru_cache(maxsize=65_536)
+@lru_cache(maxsize=CACHED)
 def expression(source: str) -> Expression:
     """The shared Expression of a source. Raises ExpressionError."""
     return Expression(source.strip())
 
 
-@lru_cache(maxsize=65_536)
 def pieces(text: str) -> tuple[str | Expression, ...]:
     """Split `a ${{ x }} b` into text and expressions. Raises ExpressionError."""
+    return _short_pieces(text) if len(text) <= MAX_CACHED_TEXT else _pieces(text)
+
+
+def _pieces(text: str) -> tuple[str | Expression, ...]:
     if plain := _PLAIN_TEMPLATE.fullmatch(text):
         return (expression(plain[1]),)
     parts: list[str | Expression] = []
@@ -116,13 +124,20 @@ def pieces(text: str) -> tuple[str | Expression, ...]:
     return tuple(parts)
 
 
-def has_template(value: Any) -> bool:
-    """Whether `${{` is anywhere in a JSON value, keys included."""
+_short_pieces = lru_cache(maxsize=CACHED)(_pieces)
+
+
+def has_template(value: Any, depth: int = 0) -> bool:
+    """Whether `${{` is anywhere in a JSON value, keys included. Raises ExpressionError beyond MAX_DEPTH."""
     if isinstance(value, str):
         return OPEN in value
+    if not isinstance(value, (dict, list)):
+        return False
+    if depth > MAX_DEPTH:
+        raise ExpressionError("the value is nested too deeply")
     if isinstance(value, dict):
-        return any(OPEN in key or has_template(item) for key, item in value.items())
-    return isinstance(value, list) and any(map(has_template, value))
+        return any(OPEN in key or has_template(item, depth + 1) for key, item in value.items())
+    return any(has_template(item, depth + 1) for item in value)
 
 
 def find_expressions(value: Any, at: str = "") -> Iterator[tuple[str, Expression | ExpressionError]]:

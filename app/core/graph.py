@@ -67,9 +67,8 @@ class MapSpec:
     tolerate: float = 0.0
     """The share of items that may fail."""
 
-    def items(self, env: Env) -> list[Any]:
-        """The list to fan out over. Raises ExpressionError."""
-        place = "/map/over"
+    def items(self, env: Env, place: str = "/map/over") -> list[Any]:
+        """The list to fan out over. Raises ExpressionError that names `place`."""
         over = self.over
         value = over.evaluate(env, place) if isinstance(over, Expression) else over.render(env, place)
         if not isinstance(value, list):
@@ -114,10 +113,10 @@ class NodeDef:
     reads: frozenset[int]
     """Indices of the nodes read when it becomes ready: by its own when, config, map.over and wait."""
 
-    def wait_ends(self, env: Env, now_ms: int) -> int:
-        """Unix milliseconds at which this WAIT node is over; never before `now_ms`. Raises ExpressionError."""
+    def wait_ends(self, env: Env, now_ms: int, place: str = "/wait") -> int:
+        """Unix ms at which this WAIT node is over, never before `now_ms`. Raises ExpressionError that names `place`."""
         relative = self.wait_ms is not None
-        place = "/wait/duration" if relative else "/wait/until"
+        place = f"{place}/duration" if relative else f"{place}/until"
         template = self.wait_ms if relative else self.wait_until
         value = template.render(env, place) if template else 0
         try:

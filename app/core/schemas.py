@@ -37,8 +37,11 @@ _MAX_DETAIL = 300
 
 def check_schema(schema: Mapping[str, Any], at: str = "") -> list[Place]:
     """What is wrong with a JSON Schema found at the pointer `at`; an empty list when it can be used."""
-    if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
-        return [Place(at, "a schema is at most 256 KiB")]
+    try:
+        if len(orjson.dumps(schema)) > MAX_SCHEMA_BYTES:
+            return [Place(at, "a schema is at most 256 KiB")]
+    except orjson.JSONEncodeError:
+        return [Place(at, "a schema is JSON, nested at most 200 deep")]
     problems = Problems()
     draft = schema.get("$schema")
     if draft is not None and not (isinstance(draft, str) and DRAFTS.fullmatch(draft)):
@@ -65,7 +68,7 @@ def validator(schema: Mapping[str, Any]) -> jsonschema_rs.Validator:
         raise InvalidInput("the schema is not valid") from None
 
 
-@lru_cache(maxsize=512)
+@lru_cache(maxsize=128)
 def _compile(source: bytes) -> jsonschema_rs.Validator:
     return jsonschema_rs.validator_for(
         orjson.loads(source),

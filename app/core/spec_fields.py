@@ -22,7 +22,7 @@ from app.core.nodetypes import NAME_PATTERN
 
 NODE_NAME_PATTERN = r"^[a-z][a-z0-9_]{0,62}$"
 TYPE_PATTERN = r"^[a-z][a-z0-9-]{0,62}(@[1-9][0-9]{0,8})?$"
-URL_PATTERN = r"^https?://[^\s/?#{}$\\@]+([/?#]\S*)?$"
+URL_PATTERN = r"^https?://[^\s/?#{}$\\@]+([/?#][^\r\n\t]*)?$"
 
 
 class Part(BaseModel):

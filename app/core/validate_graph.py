@@ -6,7 +6,7 @@ Everything here is iterative and near linear: a chain of 200,000 nodes is as fin
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import NamedTuple
 
 from app.core.pointers import Problems, pointer, suggest
@@ -44,29 +44,20 @@ class Shape:
                 self.down[need].append(name)
 
     def _needs(self, name: str, node: Node, problems: Problems) -> list[str]:
-        found: list[str] = []
+        found: dict[str, None] = {}
         for index, entry in enumerate(node.needs or ()):
-            need, at = entry if isinstance(entry, str) else entry.node, ("nodes", name, "needs", index)
-            if need not in self.down:
-                hint = suggest(need, self.down) if len(self.down) <= MAX_SUGGESTED else ""
-                problems.add(pointer(*at), f"there is no node '{need}'{hint}")
+            need = entry if isinstance(entry, str) else entry.node
+            if need in self.down and need != name and need not in found:
+                found[need] = None
+                continue
+            at = pointer("nodes", name, "needs", index)
+            if need in found:
+                problems.add(at, f"'{need}' is listed twice")
             elif need == name:
-                problems.add(pointer(*at), f"a node cannot need itself: {name} -> {name}")
-            elif need in found if len(found) < 50 else need in self._seen(found):
-                problems.add(pointer(*at), f"'{need}' is listed twice")
+                problems.add(at, f"a node cannot need itself: {name} -> {name}")
             else:
-                found.append(need)
-        self._cache = None
-        return found
-
-    _cache: set[str] | None = None
-
-    def _seen(self, found: Sequence[str]) -> set[str]:
-        """The names in a long list of needs, kept while that list grows."""
-        if self._cache is None:
-            self._cache = set(found)
-        self._cache.add(found[-1])
-        return self._cache
+                problems.add(at, f"there is no node '{need}'{_hint(need, self.down)}")
+        return list(found)
 
     def levels(self) -> dict[str, int]:
         """Each node's longest distance from a root; nodes on or below a cycle are missing."""
@@ -85,14 +76,21 @@ class Shape:
         return done
 
     def cycle(self, done: Mapping[str, int]) -> list[str]:
-        """One cycle among the nodes that `levels` could not place, in the direction of the edges."""
+        """One cycle among the nodes that `levels` could not place: along the edges, from its first in the document."""
         left = next(name for name in self.up if name not in done)
         path: dict[str, None] = {}
         while left not in path:
             path[left] = None
             left = next(need for need in self.up[left] if need not in done)
         names = list(path)
-        return names[names.index(left) :][::-1]
+        names = names[names.index(left) :][::-1]
+        members = set(names)
+        first = names.index(next(name for name in self.up if name in members))
+        return names[first:] + names[:first]
+
+
+def _hint(name: str, known: Collection[str]) -> str:
+    return suggest(name, known) if len(known) <= MAX_SUGGESTED else ""
 
 
 def check_cycles(shape: Shape, problems: Problems) -> dict[str, int] | None:
@@ -113,9 +111,12 @@ def check_reads(shape: Shape, levels: Mapping[str, int], reads: Sequence[Read], 
     open_reads: dict[str, list[Read]] = {}
     for read in reads:
         if read.target not in shape.up:
-            hint = suggest(read.target, shape.up) if len(shape.up) <= MAX_SUGGESTED else ""
-            problems.add(read.at, f"there is no node '{read.target}'{hint}")
-        elif not (read.itself and read.target == read.reader) and not _is_direct(shape, read):
+            problems.add(read.at, f"there is no node '{read.target}'{_hint(read.target, shape.up)}")
+        elif (
+            read.reader in shape.up
+            and not (read.itself and read.target == read.reader)
+            and not _is_direct(shape, read)
+        ):
             open_reads.setdefault(read.target, []).append(read)
         if problems.full:
             return
