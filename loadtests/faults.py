@@ -11,9 +11,9 @@ from loadtests.dev import Dev
 from loadtests.history import History
 from loadtests.processes import kill_child, kill_node, node_processes
 
-DECK = ("worker", "worker", "valkey", "node", "node", "session", "api")
-"""One round of kinds, shuffled each time, so that every kind has its turn. node: the program alone, which is a failed
-attempt; session: with its shim, as a machine would lose it."""
+DECK = ("worker", "worker", "valkey", "node", "node", "session", "machine", "api")
+"""One round of kinds, shuffled each time, so that every kind has its turn. node: a node's program alone, which is a failed
+attempt; session: with its shim; machine: a worker and every node process at once."""
 
 
 class Faults:
@@ -60,6 +60,8 @@ class Faults:
     def _kill(self, kind: str) -> int | None:
         if kind in ("node", "session"):
             return self._kill_node(whole=kind == "session")
+        if kind == "machine":
+            return self._kill_machine()
         ready = self._dev.ready()
         pids = {"worker": ready.workers, "valkey": (ready.redis,), "api": (ready.api,)}[kind]
         for pid in self._random.sample(pids, len(pids)):
@@ -74,3 +76,13 @@ class Faults:
             if kill_node(node, url, whole_session=whole):
                 return node.pid
         return None
+
+    def _kill_machine(self) -> int | None:
+        url = self._dev.ready().url
+        nodes = node_processes(url)
+        if not nodes:
+            return None
+        worker = self._kill("worker")
+        for node in nodes:
+            kill_node(node, url, whole_session=True)
+        return worker
