@@ -46,8 +46,8 @@ def elapsed(started: object, ended: object, now: float) -> float | None:
 
 
 def clock(value: object) -> str:
-    """A moment in local time, to the second; empty for None."""
+    """A moment in local time, to the minute; empty for None."""
     seconds = moment(value)
     if seconds is None:
         return ""
-    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 import unicodedata
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -60,6 +60,15 @@ def _escape(character: str) -> str:
     return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
+def fields(record: Mapping[str, Any], names: Iterable[str]) -> Text:
+    """Some members of a record, one a line; those without a value are left out."""
+    shown = [(name, _cell(record[name])) for name in names if record.get(name) not in (None, "")]
+    width = max((len(name) for name, _ in shown), default=0)
+    return Text("\n").join(
+        Text.assemble((f"{name:{width}}  ", "bright_black"), value) for name, value in shown
+    )
+
+
 def table(columns: Iterable[str], rows: Iterable[Iterable[object]], *, right: Iterable[str] = ()) -> Table:
     """A borderless table; cells that are Text keep their style, other values are made safe."""
     aligned = set(right)
@@ -92,7 +101,9 @@ def emit(
     elif form is Format.YAML:
         typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=_utf8()), nl=False)
     else:
-        out().print(view())
+        shown = view()
+        # Lines of text are never broken: what they hold (URLs, keys) is copied.
+        out().print(shown, soft_wrap=isinstance(shown, Text))
 
 
 def _utf8() -> bool:

@@ -208,7 +208,7 @@ def _summary(metadata: object) -> str:
     small = [
         f"{plain(name)} {plain(value)}"
         for name, value in metadata.items()
-        if isinstance(value, int | float | bool)
+        if (isinstance(value, int | float | bool) and (value or name == "count"))
         or (isinstance(value, str) and len(value) <= 24 and ":" not in value)
     ]
     return ", ".join(small[:3])

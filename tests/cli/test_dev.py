@@ -17,14 +17,17 @@ import httpx
 import pytest
 
 from app.cli.client import Client, Target
+from app.cli.dev.stack import tail
 
 COMMAND = [sys.executable, "-P", "-m", "app.cli.main", "dev", "--port", "0", "--no-browser", "--workers", "1"]
 
 
-def until(condition: Callable[[], Any], seconds: float = 30.0) -> Any:
+def until(
+    condition: Callable[[], Any], seconds: float = 30.0, tell: Callable[[], str] = lambda: "not in time"
+) -> Any:
     deadline = time.monotonic() + seconds
     while not (value := condition()):
-        assert time.monotonic() < deadline, "it did not happen in time"
+        assert time.monotonic() < deadline, tell()
         time.sleep(0.02)
     return value
 
@@ -56,6 +59,11 @@ class Dev:
     @property
     def output(self) -> str:
         return self.log.read_text()
+
+    def report(self) -> str:
+        """What there is to see when something went wrong."""
+        logs = sorted((self.data / "logs" / "engine").glob("*.log"))
+        return "\n".join([self.output, *(f"--- {log.name}\n{tail(log)}" for log in logs)])
 
     def pids(self) -> list[int]:
         pids = self.ready()["pids"]
@@ -145,7 +153,7 @@ def test_a_second_dev_on_the_same_directory_is_refused(start: Callable[..., Dev]
 def test_the_demo_run_succeeds_and_is_shown(start: Callable[..., Dev]):
     dev = start()
     dev.ready()
-    until(lambda: "Ctrl-C stops everything" in dev.output or dev.process.poll() is not None, 90)
+    until(lambda: "Ctrl-C stops everything" in dev.output or dev.process.poll() is not None, 90, dev.report)
     output = dev.output
     assert max(len(line) for line in output.splitlines() if "http" not in line and "/" not in line) <= 80
     for shown in (

@@ -16,7 +16,6 @@ from rich.text import Text
 from app.cli.client import DEV_READY
 from app.cli.output import EXIT_ERROR, Format, Output, emit, plain, table
 from app.settings import ClientSettings, Settings
-from app.store.client import connect, translate
 
 MASK = "***"
 OLDEST = (7, 2)
@@ -111,6 +110,8 @@ def _redis_url() -> tuple[str, str]:
 
 async def examine(url: str) -> list[Finding]:
     """Ask the server at `url` what it would lose. CONFIG may be closed to us; then only INFO speaks."""
+    from app.store.client import connect, translate
+
     client = connect(url, timeout=3.0)
     try:
         info: dict[str, Any] = await client.info()

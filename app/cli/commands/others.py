@@ -10,7 +10,7 @@ from rich.text import Text
 
 from app.cli.client import connect, segment
 from app.cli.moments import clock
-from app.cli.output import Format, Output, Quiet, emit, plain, say, table
+from app.cli.output import Format, Output, Quiet, emit, fields, plain, say, table
 
 triggers = typer.Typer(help="Receipts of triggers.", no_args_is_help=True)
 hooks = typer.Typer(help="Webhooks of a workflow.", no_args_is_help=True)
@@ -18,11 +18,6 @@ keys = typer.Typer(help="API keys (needs a key with the scope admin).", no_args_
 node_types = typer.Typer(help="The catalog of node types.", no_args_is_help=True)
 
 Workflow = Annotated[str, typer.Argument(metavar="WORKFLOW", help="The workflow's name.")]
-
-
-def _fields(record: dict[str, Any], names: list[str]) -> Any:
-    rows = [(name, record[name]) for name in names if record.get(name) not in (None, "")]
-    return table(["", ""], rows)
 
 
 @triggers.command("get")
@@ -35,7 +30,7 @@ def trigger_get(
     with connect() as client:
         found = client.get(f"/triggers/{segment(receipt)}")
     shown = ["id", "state", "workflow", "source", "run", "reason"]
-    emit(found, output, lambda: _fields(found, shown), quiet=quiet, ids=[found.get("state")])
+    emit(found, output, lambda: fields(found, shown), quiet=quiet, ids=[found.get("state")])
 
 
 @hooks.command("create")
@@ -54,7 +49,7 @@ def hook_create(
     with connect() as client:
         made = client.send("POST", f"/workflows/{segment(workflow)}/hooks", body=body).json()
     shown = ["name", "url", "signature", "secret"]
-    emit(made, output, lambda: _fields(made, shown), quiet=quiet, ids=[made.get("url")])
+    emit(made, output, lambda: fields(made, shown), quiet=quiet, ids=[made.get("url")])
     if made.get("secret") and output is Format.TABLE and not quiet:
         say("keep the secret: it is not shown again")
 
@@ -64,14 +59,9 @@ def hook_list(workflow: Workflow, output: Output = Format.TABLE, quiet: Quiet = 
     """The webhooks of a workflow."""
     with connect() as client:
         items = client.get(f"/workflows/{segment(workflow)}/hooks")["items"]
-    rows = [(h.get("name"), h.get("signature"), h.get("url")) for h in items]
-    emit(
-        {"items": items},
-        output,
-        lambda: table(["NAME", "SIGNATURE", "URL"], rows),
-        quiet=quiet,
-        ids=[h.get("id") for h in items],
-    )
+    blocks = [fields(hook, ["name", "url", "signature", "created"]) for hook in items]
+    ids = [hook.get("url") for hook in items]
+    emit({"items": items}, output, lambda: Text("\n\n").join(blocks), quiet=quiet, ids=ids)
 
 
 @keys.command("create")
@@ -93,7 +83,7 @@ def key_create(
     emit(
         made,
         output,
-        lambda: _fields(made, ["id", "key", "scopes", "prefix"]),
+        lambda: fields(made, ["id", "key", "scopes", "prefix"]),
         quiet=quiet,
         ids=[made.get("key")],
     )

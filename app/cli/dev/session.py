@@ -58,7 +58,8 @@ async def _serve(
             await asyncio.wait([asyncio.create_task(stop.wait())], timeout=0.1)
     if not stop.is_set():
         console.print(Text.assemble(("\nOpen the page, logged in:\n", "bold"), f"  {login}"), soft_wrap=True)
-        console.print(Text(f"\nLogs are in {directory.logs}. Ctrl-C stops everything.", style="bright_black"))
+        closing = Text(f"\nLogs are in {directory.logs}\nCtrl-C stops everything.", style="bright_black")
+        console.print(closing, soft_wrap=True)
         if options.browser and _has_display():
             await asyncio.to_thread(webbrowser.open, login)
         await stop.wait()

@@ -20,9 +20,6 @@ from app.cli.dev.supervisor import Supervisor
 from app.embedded import EmbeddedValkey
 from app.errors import HeadraceError, Unavailable, UsageError
 from app.settings import Settings
-from app.store.client import Batcher, connect
-from app.store.keys import Keys
-from app.store.workers import Workers
 
 READY_WITHIN = 60.0
 """Seconds for everything to come up; a long append-only file takes its time to load."""
@@ -200,6 +197,11 @@ class Stack:
 
 async def live_workers(settings: Settings) -> set[int]:
     """Process ids of the workers that say they can claim work now."""
+    # Imported while the children start, which takes them longer: the start is a second shorter for it.
+    from app.store.client import Batcher, connect
+    from app.store.keys import Keys
+    from app.store.workers import Workers
+
     client = connect(settings.redis_url.get_secret_value(), timeout=2.0)
     try:
         live = await Workers(Batcher(client), Keys(settings.prefix), lease_ms=0).live()
