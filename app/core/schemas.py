@@ -15,12 +15,17 @@ from typing import Any, NamedTuple
 import jsonschema_rs
 import orjson
 
+from app.core.cel_values import weigh
 from app.core.pointers import Problems, pointer
 from app.errors import InvalidInput, Place
 
 MAX_SCHEMA_BYTES = 256 * 1024
 MAX_EXPANDED = 20_000
 """Subschemas of a schema with every reference written out; without a limit 40 references can make 2**40."""
+MAX_OBJECT_OPTIONS = 100
+"""Objects and lists in one enum: they are compared one by one, texts and numbers are looked up."""
+MAX_EXPLAINED = 2_000
+"""Elements of a value up to which all its violations are sought."""
 DRAFTS = re.compile(
     r"https?://json-schema\.org/(draft/2020-12|draft/2019-09|draft-07|draft-06|draft-04)/schema#?"
 )
@@ -49,7 +54,7 @@ def check_schema(schema: Mapping[str, Any], at: str = "") -> list[Place]:
             f"{at}/$schema", "only the published drafts of JSON Schema are known; leave it out for 2020-12"
         )
         return problems.places
-    _check_references(schema, at, problems)
+    _check_parts(schema, at, problems)
     if not problems:
         try:
             _compile(orjson.dumps(schema))
@@ -89,15 +94,28 @@ class Violation(NamedTuple):
 
 
 def violations(compiled: jsonschema_rs.Validator, instance: Any, at: str) -> Iterator[Violation]:
-    """Each violation, with its place below the pointer `at`."""
+    """Each violation, with its place below the pointer `at`; of a large value only the first one, since the library
+    writes down all of them at once, each with the alternatives it missed."""
     try:
-        if not compiled.is_valid(instance):
-            for error in compiled.iter_errors(instance):
-                yield from _violations(error, at)
+        if compiled.is_valid(instance):
+            return
+        errors = (
+            compiled.iter_errors(instance) if weigh(instance) <= MAX_EXPLAINED else _first(compiled, instance)
+        )
+        for error in errors:
+            yield from _violations(error, at)
     except ValueError:
         yield Violation(
             (), Place(at, "the value is not JSON, or nested too deeply"), structural=True, depends=False
         )
+
+
+def _first(compiled: jsonschema_rs.Validator, instance: Any) -> list[jsonschema_rs.ValidationError]:
+    try:
+        compiled.validate(instance)
+    except jsonschema_rs.ValidationError as error:
+        return [error]
+    return []
 
 
 def _violations(error: jsonschema_rs.ValidationError, at: str) -> Iterator[Violation]:
@@ -226,12 +244,18 @@ def _target(root: Any, reference: str) -> Any:
     return value
 
 
-def _check_references(schema: Mapping[str, Any], at: str, problems: Problems) -> None:
-    """Refuse references that leave the document, lead nowhere, recurse, or multiply."""
+def _check_parts(schema: Mapping[str, Any], at: str, problems: Problems) -> None:
+    """Refuse references that leave the document, lead nowhere, recurse, or multiply, and long enums of objects."""
     for path, subschema in _walk(schema, at):
         for keyword in REFUSED:
             if keyword in subschema and isinstance(subschema[keyword], (str, dict)):
                 problems.add(f"{path}/{keyword}", f"'{keyword}' is not allowed in a schema here")
+        if isinstance(options := subschema.get("enum"), list):
+            many = sum(isinstance(option, (dict, list)) for option in options)
+            if many > MAX_OBJECT_OPTIONS:
+                problems.add(
+                    f"{path}/enum", f"at most {MAX_OBJECT_OPTIONS} objects or lists can be in an enum"
+                )
         reference = subschema.get("$ref")
         if reference is None:
             continue

@@ -78,6 +78,10 @@ class TestParams:
     def test_at_most_fifty_problems_are_reported(self) -> None:
         assert len(refused({"feed": "f", "tags": [1] * 1_000})) == 50
 
+    def test_of_a_large_value_the_first_problem_is_reported(self) -> None:
+        schema = {"additionalProperties": {"enum": list(range(30_000))}}
+        assert len(refused({f"p{index}": -1 for index in range(30_000)}, schema)) == 1
+
 
 class TestHostileSchemas:
     @pytest.mark.parametrize(
@@ -128,6 +132,10 @@ class TestHostileSchemas:
     def test_an_unknown_dialect_is_refused(self) -> None:
         assert pointers({"$schema": "https://example.com/mine"}) == ["/params/$schema"]
         assert pointers({"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}) == []
+
+    def test_an_enum_of_many_objects_is_refused(self) -> None:
+        assert pointers({"enum": [{"n": index} for index in range(101)]}) == ["/params/enum"]
+        assert pointers({"enum": list(range(10_000))}) == []
 
     def test_a_schema_is_bounded(self) -> None:
         assert pointers({"enum": ["x" * 300_000]}) == ["/params"]
