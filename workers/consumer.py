@@ -117,11 +117,11 @@ class RunHandler:
         self._dispatcher = dispatcher
         self._max_deliveries = settings.max_deliveries
         self._wake = wake
+        """Told of each new timer, in ms from now."""
         self._guesses: OrderedDict[str, Guess] = OrderedDict()
-        """Told of each new timer, in ms since the epoch."""
 
     async def __call__(self, entry: Entry) -> None:
-        run = entry.fields[b"r"].decode()
+        run = entry.fields.get(b"r", b"").decode(errors="replace")
         while True:
             loaded = await self._store.engine.load(run, self._guesses.pop(run, None))
             if loaded is None:

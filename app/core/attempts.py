@@ -64,15 +64,9 @@ def _wait(
     round_: Round, ref: str, node: NodeView, delay: int, *, attempt: int, launch: int, **fields: Value
 ) -> None:
     until = round_.now + delay
-    round_.change(ref, NodeStatus.WAITING, a=attempt, l=launch, u=until, t="", g=0, h=0, b=0, **fields)
-    node.launch, node.until, node.stop, node.launched, node.heartbeat, node.starting = (
-        launch,
-        until,
-        "",
-        0,
-        0,
-        0,
-    )
+    round_.change(ref, NodeStatus.WAITING, a=attempt, l=launch, u=until, t="", g=0, h=0, b=0, r=0, **fields)
+    node.launch, node.until, node.stop = launch, until, ""
+    node.launched = node.heartbeat = node.starting = node.running = 0
     round_.changes.timers[ref] = until
 
 

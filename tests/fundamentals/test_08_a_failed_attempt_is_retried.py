@@ -54,3 +54,13 @@ async def test_a_fault_of_the_machine_is_the_same_attempt_again(stage):
     assert (second.task.attempt, second.task.launch) == (1, 1)
     await second.succeed()
     assert await stage.ended(run) == "succeeded"
+
+
+async def test_an_attempt_that_has_not_started_yet_is_not_listed(stage):
+    stage.by_hand("call")
+    run = await stage.run_of({"call": {"type": "step", "retry": {"initial": "30d", "max": "30d"}}})
+    await (await (await stage.launched("call")).start()).fail()
+    node = await stage.until(run, "call", "waiting")
+    assert (node["attempt"], node["started"]) == (2, None)
+    (only,) = await stage.store.runs.attempts(run, "call")
+    assert (only["attempt"], only["error"]["type"]) == (1, "Broken")

@@ -76,10 +76,11 @@ class ProcessExecutor:
         return self._capacity - len(self._watched)
 
     async def submit(self, launch: Launch) -> None:
-        """Start the process, or adopt the one that an earlier worker started for this launch."""
+        """Start the process, or adopt the one that an earlier worker started for this launch.
+
+        One that is ours already is only recorded again: that is what the store's absence kept from being done.
+        """
         task = launch.task
-        if task in self._watched:
-            return
         files = LaunchFiles(self._log_dir, task)
         process, popen = files.process(), None
         if process is None:
@@ -87,7 +88,8 @@ class ProcessExecutor:
             popen = self._spawn(files, command, launch.env)
             process = await self._started(files, popen)
         record = {**self._me, "pid": process.pid, "start": process.start, "api_url": self._api_url}
-        self._watch(task, files, process, popen, orphan=popen is None)
+        if task not in self._watched:
+            self._watch(task, files, process, popen, orphan=popen is None)
         if not await self._workers.launched(task, self._host, launch.run_ms, record):
             self._stopping.setdefault(task, monotonic())
 
