@@ -1,0 +1,257 @@
+"""The real thing, in processes of its own: an API, workers, node programs; and a hand that kills any of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from app.embedded import EmbeddedValkey, die_with_parent, free_port
+from app.settings import Settings
+from app.store.keys import Keys
+from app.store.store import Store
+from workers.executors.process import end_all
+
+ROOT = Path(__file__).parents[2]
+KEY = "hr_root_0123456789abcdef0123"
+LEASE = 1.0
+PROGRAM = str(Path(__file__).with_name("node_program.py"))
+TYPES: dict[str, list[str]] = {
+    "program": ["{python}", "-I", "-S", PROGRAM],
+    "plain": ["/bin/sh", "-c", 'printf \'{"plain": true}\' > "$HEADRACE_OUTPUT"'],
+    "exits-42": ["/bin/sh", "-c", "exit 42"],
+    "exits-1": ["/bin/sh", "-c", "exit 1"],
+    "sleeps": ["/bin/sh", "-c", "sleep 600"],
+    "babbles": ["/bin/sh", "-c", 'printf "not JSON" > "$HEADRACE_OUTPUT"'],
+}
+
+
+class Installation:
+    """One server, one prefix, one API process; any number of worker processes."""
+
+    def __init__(self, valkey: EmbeddedValkey, folder: Path) -> None:
+        self.valkey = valkey
+        self.folder = folder
+        self.port = free_port()
+        self.settings = Settings(
+            redis_url=SecretStr(valkey.url), prefix=f"t-{secrets.token_hex(6)}", lease=LEASE,
+            api_url=f"http://127.0.0.1:{self.port}", log_dir=folder / "logs", data_uri=f"file:{folder}/data",
+            node_types=str(folder / "types"), bootstrap_key=SecretStr(KEY), log_level="info", worker_capacity=8,
+        )  # fmt: skip
+        self.keys = Keys(self.settings.prefix)
+        (folder / "types").mkdir()
+        for name, command in TYPES.items():
+            manifest = {"name": name, "version": 1, "command": command}
+            (folder / "types" / f"{name}.json").write_bytes(orjson.dumps(manifest))
+        self.processes: list[subprocess.Popen[bytes]] = []
+        self.api = self._spawn("server", "--port", str(self.port))
+
+    def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
+        settings = self.settings.model_dump()
+        env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+        for name, value in settings.items():
+            plain = value.get_secret_value() if isinstance(value, SecretStr) else str(value)
+            env[f"HEADRACE_{name.upper()}"] = plain
+        with (self.folder / f"{command[0]}.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-m", "app.cli.main", *command], cwd=ROOT, env=env, stdout=log, stderr=log,
+                stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,
+            )  # fmt: skip
+        self.processes.append(process)
+        return process
+
+    def wait_for_api(self) -> None:
+        def answers() -> bool:
+            try:
+                return httpx.get(f"{self.settings.api_url}/readyz", timeout=2).status_code == 200
+            except httpx.HTTPError:
+                return False
+
+        deadline = time.monotonic() + 30
+        while not answers():
+            assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
+            assert self.api.poll() is None, (self.folder / "server.log").read_text()
+
+    def worker(self) -> subprocess.Popen[bytes]:
+        return self._spawn("worker")
+
+    def kill_all(self, *, api: bool) -> None:
+        for process in self.processes if api else self.processes[1:]:
+            if process.poll() is None:
+                process.kill()
+            process.wait()
+        del self.processes[0 if api else 1 :]
+
+
+@pytest.fixture(scope="session")
+def installation(valkey: EmbeddedValkey, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
+    made = Installation(valkey, tmp_path_factory.mktemp("installation"))
+    made.wait_for_api()
+    yield made
+    made.kill_all(api=True)
+    asyncio.run(end_all(made.settings, grace=0.0))
+
+
+Condition = Callable[[], Awaitable[Any]]
+
+
+class Site:
+    """What a test does with an installation, and what it can see of it from outside."""
+
+    def __init__(self, installation: Installation, store: Store, folder: Path) -> None:
+        self.installation = installation
+        self.store = store
+        self.keys = store.keys
+        self.folder = folder
+        headers = {"authorization": f"Bearer {KEY}"}
+        url = f"{installation.settings.api_url}/api/v1"
+        self.http = httpx.AsyncClient(base_url=url, headers=headers, timeout=10)
+
+    async def worker(self) -> subprocess.Popen[bytes]:
+        """Start a worker process and wait until it can claim."""
+        process = self.installation.worker()
+
+        async def announced() -> bool:
+            assert process.poll() is None, (self.installation.folder / "worker.log").read_text()
+            return any(record["pid"] == process.pid for record in (await self.store.workers.live()).values())
+
+        await self.until(announced, "the worker is live")
+        return process
+
+    async def fire(self, nodes: dict[str, Any], name: str | None = None, times: int = 1) -> list[str]:
+        """Publish these nodes and trigger them, over HTTP; the ids of the runs. `dir` is added to configs."""
+        name = name or f"w{secrets.token_hex(4)}"
+        for node in nodes.values():
+            if node.get("type") == "program":
+                node["config"] = {**node.get("config", {}), "dir": str(self.folder)}
+        (await self.http.put(f"/workflows/{name}", json={"name": name, "nodes": nodes})).raise_for_status()
+        answers = [await self.http.post(f"/workflows/{name}/runs", json={}) for _ in range(times)]
+        assert {answer.status_code for answer in answers} == {202}
+        return [answer.json()["run"] for answer in answers]
+
+    async def ended(self, run: str, seconds: float = 40) -> str:
+        """Wait until the run has ended; its status."""
+
+        async def watch() -> str:
+            status = "queued"
+            async for _, event in self.store.events.subscribe(run):
+                if event["type"] == "run":
+                    status = event["to"]
+            return status
+
+        return await asyncio.wait_for(watch(), seconds)
+
+    async def node(self, run: str, ref: str) -> dict[str, Any]:
+        return await self.store.runs.node(run, ref)
+
+    async def until(self, condition: Condition, what: str, seconds: float = 30) -> Any:
+        deadline = time.monotonic() + seconds
+        while not (value := await condition()):
+            assert time.monotonic() < deadline, f"not seen within {seconds} s: {what}"
+            await asyncio.sleep(0.02)
+        return value
+
+    def diary(self, node: str, **has: Any) -> list[dict[str, Any]]:
+        """What the programs of a node wrote down, those lines that have these members."""
+        try:
+            lines = (self.folder / f"{node}.diary").read_bytes().splitlines()
+        except FileNotFoundError:
+            return []
+        found = [orjson.loads(line) for line in lines]
+        return [line for line in found if all(line.get(name) == value for name, value in has.items())]
+
+    async def waits(self, node: str, attempt: int = 1) -> int:
+        """Wait until an attempt's program waits at its gate; its pid."""
+
+        async def there() -> list[dict[str, Any]]:
+            return self.diary(node, waits=True, attempt=attempt)
+
+        return (await self.until(there, f"{node} waits at its gate"))[-1]["pid"]
+
+    def open(self, gate: str) -> None:
+        (self.folder / gate).touch()
+
+    async def moves(self, run: str) -> list[tuple[Any, ...]]:
+        """Every transition of the run."""
+        events = [event for _, event in await self.store.events.read(run, "0")]
+        return [
+            (e.get("node"), e.get("item"), e.get("attempt"), e.get("from"), e.get("to"))
+            for e in events
+            if "to" in e
+        ]
+
+    async def check(self, *runs: str, faults: bool = False) -> None:
+        """Each transition was made once, and no slot, timer or submission is left of these runs.
+
+        With infrastructure faults an attempt is launched more than once, and its events do not tell which.
+        """
+        for run in runs if not faults else ():
+            moves = await self.moves(run)
+            assert len(moves) == len(set(moves)), moves
+
+        async def clean() -> bool:
+            tasks = [*await self.store.workers.holders(), *(await self.store.engine.ready_heads(1000))]
+            timers = await self.store.batcher.call("ZRANGE", self.keys.timers, 0, -1)
+            launches = await self.store.batcher.call("ZRANGE", self.keys.launches, 0, -1)
+            left = [task.run for task in tasks] + [raw.decode().split("|")[0] for raw in [*timers, *launches]]
+            return not set(left) & set(runs)
+
+        await self.until(clean, "nothing is left of the runs")
+
+    async def clear(self) -> None:
+        """No worker and no node program is there."""
+        self.installation.kill_all(api=False)
+        await end_all(self.installation.settings, grace=0.0)
+        await self.store.batcher.call("DEL", self.keys.workers, self.keys.worker_info)
+
+    async def close(self) -> None:
+        await self.http.aclose()
+        await self.store.close()
+
+
+@pytest.fixture
+async def site(installation: Installation, tmp_path: Path) -> AsyncIterator[Site]:
+    """An installation without any worker; those that a test starts are killed afterwards."""
+    made = Site(installation, await Store.open(installation.settings), tmp_path)
+    await made.clear()
+    yield made
+    await made.clear()
+    await made.close()
+
+
+@pytest.fixture
+async def working_site(installation: Installation, tmp_path: Path) -> AsyncIterator[Site]:
+    """An installation with a worker, which is there already where a test before needed one."""
+    made = Site(installation, await Store.open(installation.settings), tmp_path)
+    if not await made.store.workers.live() or len(installation.processes) < 2:
+        await made.clear()
+        await made.worker()
+    yield made
+    await made.close()
+
+
+@pytest.fixture
+def stop_and_go() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
+    """Freezes a process; whatever was frozen goes on at the end."""
+    frozen: list[subprocess.Popen[bytes]] = []
+
+    def freeze(process: subprocess.Popen[bytes]) -> None:
+        frozen.append(process)
+        os.kill(process.pid, signal.SIGSTOP)
+
+    yield freeze
+    for process in frozen:
+        if process.poll() is None:
+            os.kill(process.pid, signal.SIGCONT)
