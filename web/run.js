@@ -174,7 +174,7 @@ function progress(node) {
     parts.push(total ? el("progress", { value: done, max: total }) : null, ` ${done}${total ? `/${total}` : ""} records`);
   }
   if (node.failed_records) parts.push(el("span", { className: "warn" }, ` ${records(node.failed_records)}`));
-  if (node.error) parts.push(el("span", { className: "bad" }, [node.error.type, node.error.message].filter(Boolean).join(": ")));
+  if (node.error && node.status !== "succeeded") parts.push(el("span", { className: "bad" }, [node.error.type, node.error.message].filter(Boolean).join(": ")));
   return parts;
 }
 

@@ -164,7 +164,7 @@ def remarks(node: Mapping[str, Any]) -> Text:
         parts.append(Text(f"{failed} failed record{'s' if failed > 1 else ''}", style="yellow"))
     if progress := _progress(node):
         parts.append(Text(progress))
-    if error := _error(node):
+    if (error := _error(node)) and node.get("status") != "succeeded":
         parts.append(Text(plain(error)[:300], style="red"))
     if not parts and (summary := _summary(node.get("metadata"))):
         parts.append(Text(summary, style="bright_black"))

@@ -54,6 +54,17 @@ def test_a_failed_node_tells_its_error_without_its_control_characters(brand_run:
     assert "ValueError: \\x1b[2Jno price" in text
 
 
+def test_the_error_of_an_attempt_that_was_made_good_is_not_shown(brand_run: dict[str, Any]):
+    node = {
+        "name": "read",
+        "status": "succeeded",
+        "attempt": 2,
+        "needs": [],
+        "error": {"type": "Lost", "message": "x"},
+    }
+    assert "Lost" not in printed(RunView(brand_run, [node]))
+
+
 def test_a_running_node_shows_its_progress_and_the_time_so_far(brand_run: dict[str, Any]):
     node = {"name": "read", "status": "running", "attempt": 1, "started": 1767607200000, "needs": [],
             "progress": {"done": 500, "total": 1000}}  # fmt: skip

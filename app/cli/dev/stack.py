@@ -198,17 +198,17 @@ class Stack:
 async def live_workers(settings: Settings) -> set[int]:
     """Process ids of the workers that say they can claim work now."""
     # Imported while the children start, which takes them longer: the start is a second shorter for it.
-    from app.store.client import Batcher, connect
+    from app.store.client import Batcher
     from app.store.keys import Keys
     from app.store.workers import Workers
 
-    client = connect(settings.redis_url.get_secret_value(), timeout=2.0)
+    batcher = Batcher(settings.redis_url.get_secret_value(), timeout=2.0)
     try:
-        live = await Workers(Batcher(client), Keys(settings.prefix), lease_ms=0).live()
+        live = await Workers(batcher, Keys(settings.prefix), lease_ms=0).live()
     except HeadraceError:
         return set()
     finally:
-        await client.aclose()
+        await batcher.close()
     return {int(record.get("pid", 0)) for record in live.values()}
 
 
