@@ -168,7 +168,7 @@ class RunPage {
 
 function progress(node) {
   const parts = [];
-  if (node.items?.count !== undefined) parts.push(...counts(node.items));
+  if (node.items && node.status !== "pending") parts.push(...counts(node.items));
   else if (node.progress && !TERMINAL.has(node.status)) {
     const { done, total } = node.progress;
     parts.push(total ? el("progress", { value: done, max: total }) : null, ` ${done}${total ? `/${total}` : ""} records`);

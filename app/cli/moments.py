@@ -46,8 +46,10 @@ def elapsed(started: object, ended: object, now: float) -> float | None:
 
 
 def clock(value: object) -> str:
-    """A moment in local time, to the minute; empty for None."""
+    """A moment in local time: the time of a moment today, else the date; empty for None."""
     seconds = moment(value)
     if seconds is None:
         return ""
-    return datetime.fromtimestamp(seconds, tz=UTC).astimezone().strftime("%Y-%m-%d %H:%M")
+    local = datetime.fromtimestamp(seconds, tz=UTC).astimezone()
+    today = local.date() == datetime.now(tz=UTC).astimezone().date()
+    return local.strftime("%H:%M:%S" if today else "%Y-%m-%d")

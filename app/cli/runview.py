@@ -158,7 +158,7 @@ def _cells(row: Row, node: Mapping[str, Any], now: float) -> list[Text]:
 def remarks(node: Mapping[str, Any]) -> Text:
     """What else is worth a word: items, failed records, the error, else the small values of the metadata."""
     parts: list[Text] = []
-    if items := node.get("items"):
+    if (items := node.get("items")) and node.get("status") != "pending":
         parts.append(_items(items))
     if failed := failed_records(node):
         parts.append(Text(f"{failed} failed record{'s' if failed > 1 else ''}", style="yellow"))
@@ -209,6 +209,6 @@ def _summary(metadata: object) -> str:
         f"{plain(name)} {plain(value)}"
         for name, value in metadata.items()
         if (isinstance(value, int | float | bool) and (value or name == "count"))
-        or (isinstance(value, str) and len(value) <= 24 and ":" not in value)
+        or (isinstance(value, str) and len(value) <= 12 and ":" not in value)
     ]
     return ", ".join(small[:3])
