@@ -25,7 +25,7 @@ from app.store.triggers import Trigger
 
 ROUNDS = 7
 NOOP = NodeType(
-    name="noop", version=1, title="No-op", icon="", category="bench", description="Does nothing", image=None, command=None,
+    name="noop", version=1, title="No-op", icon="", category="bench", description="Does nothing", image=None, command=["true"],
     config_schema={"type": "object"}, metadata_schema={"type": "object"}, resources={},
 )  # fmt: skip
 

@@ -1,32 +1,25 @@
-"""The connection to Redis and the coalescing pipeline that every hot path shares.
-
-Concurrent calls of one process travel together: a call joins the batch that is being gathered while the batch before it
-is on the wire, so under load one round trip (and one fsync of the server's append-only file) carries many calls, and
-alone a call leaves at once.
-"""
+"""The store's scripts, its clients for blocking reads, and the one wire that every short call of a process shares."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import re
 from collections.abc import Sequence
 from importlib import resources
-from typing import Any, cast
+from typing import Any
 
 import hiredis
 import redis.asyncio as aioredis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import NoScriptError, OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from app.errors import EngineFault, StoreUnavailable
-
-Arg = str | bytes | int | float
-MAX_BATCH = 512
-"""Calls that travel in one pipeline at most; bounds the time one batch holds the server."""
+from app.store.wire import Arg, Wire, open_wire
 
 
 def _lua(name: str) -> str:
@@ -76,12 +69,12 @@ def connect(url: str, timeout: float, *, max_connections: int = 64, raw: bool = 
 
 
 def translate(error: Exception) -> Exception:
-    """The error of ours for one of redis-py's."""
+    """The error of ours for one of redis-py's or hiredis'."""
     if isinstance(
         error, RedisConnectionError | RedisTimeoutError | OutOfMemoryError | ReadOnlyError | OSError
     ):
         return StoreUnavailable()
-    if isinstance(error, ResponseError):
+    if isinstance(error, ResponseError | hiredis.ReplyError):
         text = str(error)
         if text.startswith(("MISCONF", "OOM", "READONLY", "LOADING", "BUSY", "NOREPLICAS", "CLUSTERDOWN")):
             return StoreUnavailable()
@@ -91,17 +84,50 @@ def translate(error: Exception) -> Exception:
     return error
 
 
-class Batcher:
-    """Coalesces calls into pipelines. `lanes` batches may be on the wire at once."""
+class _Call:
+    """One call on its way: where its answer goes, and how to send it again when the server lost our scripts."""
 
-    def __init__(self, client: aioredis.Redis, lanes: int = 1) -> None:
-        self.client = client
-        self._queue: list[tuple[tuple[Arg, ...], asyncio.Future[Any], Script | None]] = []
-        self._free = lanes
-        self._tasks: set[asyncio.Task[None]] = set()
+    __slots__ = ("batcher", "command", "future", "script")
+
+    def __init__(
+        self, batcher: Batcher, command: tuple[Arg, ...], future: asyncio.Future[Any], script: Script | None
+    ) -> None:
+        self.batcher = batcher
+        self.command = command
+        self.future = future
+        self.script = script
+
+    def __call__(self, reply: Any) -> None:
+        future = self.future
+        if future.done():
+            return
+        if not isinstance(reply, Exception):
+            future.set_result(reply)
+        elif self.script is not None and str(reply).startswith("NOSCRIPT"):
+            script, self.script = self.script, None
+            self.batcher.resend(script, self.command, self)
+        else:
+            future.set_exception(translate(reply))
+
+
+class Batcher:
+    """Every short call of a process, on one wire, which is made again when it is lost; no call is ever sent twice."""
+
+    def __init__(self, url: str, timeout: float) -> None:
+        self._url = url
+        self._timeout = timeout
+        self._wire: Wire | None = None
+        self._early: list[_Call] = []
+        """Calls that wait for the connection."""
+        self._connecting: asyncio.Task[None] | None = None
+
+    @property
+    def writes(self) -> int:
+        """Writes to the present connection; concurrent calls share one."""
+        return self._wire.writes if self._wire is not None else 0
 
     def call(self, *command: Arg) -> asyncio.Future[Any]:
-        """Queue one command; its reply or its error (translated) arrives in the future."""
+        """Queue one command; its raw reply or its error (translated) arrives in the future."""
         return self._push(command, None)
 
     def script(self, script: Script, keys: Sequence[str], args: Sequence[Arg]) -> asyncio.Future[Any]:
@@ -110,76 +136,41 @@ class Batcher:
 
     def _push(self, command: tuple[Arg, ...], script: Script | None) -> asyncio.Future[Any]:
         future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-        self._queue.append((command, future, script))
-        if self._free:
-            self._free -= 1
-            task = asyncio.create_task(self._drain())
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        call = _Call(self, command, future, script)
+        if self._wire is not None and not self._wire.lost:
+            self._wire.send(command, call)
+        else:
+            self._early.append(call)
+            if self._connecting is None:
+                self._connecting = asyncio.create_task(self._connect())
         return future
 
-    async def _drain(self) -> None:
-        try:
-            while self._queue:
-                batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-                await self._send(batch)
-        finally:
-            self._free += 1
-
-    async def _send(self, batch: list[tuple[tuple[Arg, ...], asyncio.Future[Any], Script | None]]) -> None:
-        try:
-            replies = await self._pipeline([item[0] for item in batch])
-            unknown = [i for i, reply in enumerate(replies) if isinstance(reply, NoScriptError)]
-            if unknown:
-                scripts = {s.sha: s for i in unknown if (s := batch[i][2])}
-                await self._pipeline([("SCRIPT", "LOAD", s.source) for s in scripts.values()])
-                again = await self._pipeline([batch[i][0] for i in unknown])
-                for i, reply in zip(unknown, again, strict=True):
-                    replies[i] = reply
-        except asyncio.CancelledError:
-            for _, future, _ in batch:
-                future.cancel()
-            raise
-        except Exception as error:
-            failure = translate(error)
-            for _, future, _ in batch:
-                if not future.done():
-                    future.set_exception(failure)
+    def resend(self, script: Script, command: tuple[Arg, ...], call: _Call) -> None:
+        """The server did not know a script: load it, and send the call that nothing was done for."""
+        if self._wire is None or self._wire.lost:
+            call(ConnectionError("the connection is lost"))
             return
-        for (_, future, _), reply in zip(batch, replies, strict=True):
-            if future.done():
-                continue
-            if isinstance(reply, Exception):
-                future.set_exception(translate(reply))
-            else:
-                future.set_result(reply)
+        self._wire.send(("SCRIPT", "LOAD", script.source), lambda _: None)
+        self._wire.send(command, call)
 
-    async def _pipeline(self, commands: Sequence[tuple[Arg, ...]]) -> list[Any]:
-        """Send commands in one write and read as many raw replies; an error reply is a value among them.
-
-        Packed by hiredis: redis-py's own packing was half of the processor time of a worker.
-        """
-        packed = b"".join([hiredis.pack_command(cast("Any", command)) for command in commands])
-        pool: Any = self.client.connection_pool  # its async methods are typed as the synchronous ones
-        connection = await pool.get_connection()
+    async def _connect(self) -> None:
         try:
-            await connection.send_packed_command(packed, check_health=False)
-            replies: list[Any] = []
-            for _ in commands:
-                try:
-                    replies.append(await connection.read_response(disable_decoding=True))
-                except ResponseError as error:
-                    replies.append(error)
-            return replies
-        except BaseException:
-            await connection.disconnect(
-                nowait=True
-            )  # replies that nobody read must not meet the next command
-            raise
-        finally:
-            await pool.release(connection)
+            wire = await open_wire(self._url, self._timeout)
+        except (OSError, TimeoutError) as error:
+            calls, self._early, self._connecting = self._early, [], None
+            for call in calls:
+                call(ConnectionError(str(error)))
+            return
+        calls, self._early, self._connecting, self._wire = self._early, [], None, wire
+        for call in calls:
+            wire.send(call.command, call)
 
     async def close(self) -> None:
-        """Wait for what is on the wire."""
-        while self._tasks:
-            await asyncio.gather(*self._tasks, return_exceptions=True)
+        """Wait for what is on the wire, then hang up."""
+        if self._connecting is not None:
+            await self._connecting
+        if self._wire is not None:
+            with contextlib.suppress(ConnectionError):
+                await self._wire.idle()
+            self._wire.abort()
+            self._wire = None

@@ -41,10 +41,9 @@ class Store:
 
     def __init__(self, settings: Settings) -> None:
         url = settings.redis_url.get_secret_value()
-        self.client = connect(url, settings.redis_timeout)
         self.raw = connect(url, settings.redis_timeout, raw=True)
         self.keys = Keys(settings.prefix)
-        self.batcher = Batcher(self.client)
+        self.batcher = Batcher(url, settings.redis_timeout)
         lease_ms = round(settings.lease * 1000)
         self.graphs = Graphs(self.batcher, self.keys)
         self.triggers = Triggers(self.batcher, self.keys, settings.trigger_backlog)
@@ -121,5 +120,4 @@ class Store:
     async def close(self) -> None:
         await self.events.close()
         await self.batcher.close()
-        await self.client.aclose()
         await self.raw.aclose()

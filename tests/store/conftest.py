@@ -12,6 +12,7 @@ from app.core.round import iso
 from app.core.signals import Signal
 from app.core.tasks import Task
 from app.core.view import Changes
+from app.store.client import pairs
 from app.store.engine import Loaded
 from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
@@ -94,7 +95,7 @@ class Hand:
         await self.store.nodes.checkpoint(call, epoch, [*steps, StepReport("finalize")])
 
     async def node(self, run: str, ref: str) -> dict[bytes, bytes]:
-        return await self.store.client.hgetall(self.store.keys.node(run, ref))  # pyright: ignore
+        return dict(pairs(await self.store.batcher.call("HGETALL", self.store.keys.node(run, ref))))
 
     async def inbox(self, run: str) -> list[bytes]:
         return await self.store.batcher.call("LRANGE", self.store.keys.inbox(run), 0, -1)
@@ -104,7 +105,7 @@ class Hand:
 
     async def snapshot(self) -> dict[bytes, bytes]:
         """Everything that this test has in the store, byte by byte."""
-        names = [name async for name in self.store.client.scan_iter(f"{self.store.keys.tag}*", count=1000)]
+        names = await self.store.batcher.call("KEYS", f"{self.store.keys.tag}*")
         return {name: await self.store.batcher.call("DUMP", name) for name in names}
 
     async def at(self) -> str:

@@ -1,4 +1,4 @@
-"""The coalescing pipeline: concurrent calls share a round trip, and errors reach the one who asked."""
+"""The wire that every short call shares: calls of one moment travel together, errors reach the one who asked."""
 
 from __future__ import annotations
 
@@ -7,82 +7,68 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+import redis.asyncio as aioredis
 
 from app.embedded import EmbeddedValkey
 from app.errors import EngineFault, StoreUnavailable
-from app.store.client import MAX_BATCH, Batcher, Script, connect, translate
-from app.store.store import Store
-
-
-class Counting(Batcher):
-    """Counts its round trips."""
-
-    def __init__(self, store: Store) -> None:
-        super().__init__(store.client)
-        self.batches: list[int] = []
-        self.sent = asyncio.Event()
-
-    async def _pipeline(self, commands):
-        self.batches.append(len(commands))
-        self.sent.set()
-        return await super()._pipeline(commands)
+from app.store.client import Batcher, Script, translate
+from app.store.keys import Keys
 
 
 @pytest.fixture
-async def batcher(store: Store) -> AsyncIterator[Counting]:
-    made = Counting(store)
+async def batcher(valkey: EmbeddedValkey) -> AsyncIterator[Batcher]:
+    made = Batcher(valkey.url, timeout=5)
+    await made.call("PING")
     yield made
     await made.close()
 
 
-async def test_a_call_alone_leaves_at_once(batcher: Counting):
-    assert await batcher.call("ECHO", "a") == b"a"
-    assert batcher.batches == [1]
-
-
-async def test_calls_of_one_moment_travel_together_and_each_gets_its_reply(batcher: Counting):
+async def test_calls_of_one_moment_travel_together_and_each_gets_its_reply(batcher: Batcher):
+    before = batcher.writes
     replies = await asyncio.gather(*(batcher.call("ECHO", i) for i in range(100)))
     assert replies == [b"%d" % i for i in range(100)]
-    assert batcher.batches == [100]
+    assert batcher.writes == before + 1
 
 
-async def test_calls_gather_while_the_batch_before_them_is_on_the_wire(batcher: Counting):
+async def test_a_call_does_not_wait_for_the_answers_before_it(batcher: Batcher):
+    before = batcher.writes
     first = batcher.call("ECHO", "first")
-    await batcher.sent.wait()
+    await asyncio.sleep(0)  # one turn of the loop: the first has left
     others = [batcher.call("ECHO", i) for i in range(50)]
-    await asyncio.gather(first, *others)
-    assert batcher.batches == [1, 50]
+    assert await asyncio.gather(first, *others) == [b"first", *(b"%d" % i for i in range(50))]
+    assert batcher.writes == before + 2
 
 
-async def test_a_batch_is_bounded(batcher: Counting):
-    await asyncio.gather(*(batcher.call("ECHO", i) for i in range(MAX_BATCH + 1)))
-    assert batcher.batches == [MAX_BATCH, 1]
-
-
-async def test_an_error_reaches_only_the_one_who_asked(batcher: Counting, store: Store):
+async def test_an_error_reaches_only_the_one_who_asked(batcher: Batcher):
     bad, good = batcher.call("NOSUCHCOMMAND"), batcher.call("ECHO", "x")
     assert await good == b"x"
     with pytest.raises(EngineFault, match="unknown command"):
         await bad
 
 
-async def test_a_caller_that_went_away_does_not_disturb_the_others(batcher: Counting):
+async def test_a_caller_that_went_away_does_not_disturb_the_others(batcher: Batcher):
     gone, stays = batcher.call("ECHO", "a"), batcher.call("ECHO", "b")
     gone.cancel()
     assert await stays == b"b"
     assert await batcher.call("ECHO", "c") == b"c"
 
 
-async def test_a_script_that_the_server_forgot_is_loaded_and_called_again_once(
-    batcher: Counting, store: Store
+async def test_a_script_that_the_server_forgot_is_loaded_and_called_again(
+    batcher: Batcher, client: aioredis.Redis, keys: Keys
 ):
     script = Script("due")
-    await store.client.script_flush()
-    replies = await asyncio.gather(*(batcher.script(script, [store.keys.timers], [1]) for _ in range(3)))
+    await client.script_flush()
+    replies = await asyncio.gather(*(batcher.script(script, [keys.timers], [1]) for _ in range(3)))
     assert len(replies) == 3
-    assert batcher.batches == [3, 1, 3]
-    await batcher.script(script, [store.keys.timers], [1])
-    assert batcher.batches == [3, 1, 3, 1]
+    assert await client.script_exists(script.sha) == [True]
+
+
+async def test_a_wrong_password_is_unavailable_and_tells_nothing(valkey: EmbeddedValkey):
+    batcher = Batcher(valkey.url.replace(f":{valkey.password}@", ":wrong@"), timeout=5)
+    with pytest.raises(StoreUnavailable) as caught:
+        await batcher.call("PING")
+    assert "wrong" not in str(caught.value)
+    await batcher.close()
 
 
 async def test_every_script_has_a_header_with_its_contract():
@@ -99,8 +85,7 @@ async def test_every_script_has_a_header_with_its_contract():
 async def test_a_server_that_is_gone_is_unavailable_and_found_again_when_it_is_back(tmp_path: Path):
     server = EmbeddedValkey(tmp_path / "server")
     server.start()
-    client = connect(server.url, timeout=2)
-    batcher = Batcher(client)
+    batcher = Batcher(server.url, timeout=2)
     assert await batcher.call("SET", "{x}:k", "v") == b"OK"
     server.stop()
     for _ in range(2):
@@ -109,7 +94,6 @@ async def test_a_server_that_is_gone_is_unavailable_and_found_again_when_it_is_b
     server.start()
     assert await batcher.call("GET", "{x}:k") == b"v"
     await batcher.close()
-    await client.aclose()
     server.stop()
 
 
@@ -120,8 +104,7 @@ async def test_a_server_that_hangs_is_unavailable_within_the_timeout(tmp_path: P
     server = EmbeddedValkey(tmp_path / "server")
     server.start()
     assert server.process is not None
-    client = connect(server.url, timeout=0.2)
-    batcher = Batcher(client)
+    batcher = Batcher(server.url, timeout=0.2)
     await batcher.call("PING")
     os.kill(server.process.pid, signal.SIGSTOP)
     try:
@@ -131,7 +114,6 @@ async def test_a_server_that_hangs_is_unavailable_within_the_timeout(tmp_path: P
         os.kill(server.process.pid, signal.SIGCONT)
     assert await batcher.call("ECHO", "back") == b"back", "no reply of the lost call is taken for one of this"
     await batcher.close()
-    await client.aclose()
     server.stop()
 
 

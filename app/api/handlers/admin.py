@@ -16,6 +16,7 @@ from app.api.moments import parse_since
 from app.api.schemas import KeyRequest, NodeTypeRequest, SessionRequest, places, read
 from app.core.nodetypes import NodeType, parse_ref
 from app.core.round import iso
+from app.core.schemas import check_schema
 from app.errors import Forbidden, InvalidInput, NotFound, Place, Unauthorized
 
 
@@ -51,6 +52,12 @@ async def put_node_type(call: Call, api: Api) -> ASGIApp:
         detail = "a process command comes only from manifest files on the server; give an image"
         raise InvalidInput(places=[Place("/command", detail)])
     request = read(NodeTypeRequest, body)
+    wrong = [
+        *check_schema(request.config_schema, "/config_schema"),
+        *check_schema(request.metadata_schema, "/metadata_schema"),
+    ]
+    if wrong:
+        raise InvalidInput(places=wrong)
     try:
         fields = {"name": call.params["name"], "command": None, **request.model_dump()}
         node_type, created = await api.store.node_types.put(fields)
