@@ -28,7 +28,7 @@ from rich.table import Table
 
 from headrace_nodes.generate import products
 from loadtests.api import Api
-from loadtests.dev import Dev, DevError, Ready, feed
+from loadtests.dev import Dev, DevError, Ready, feed, interruptible
 from loadtests.faults import Faults
 from loadtests.history import History
 from loadtests.oracle import Expected, Leaks, Verdict, Violation, judge_receipts, judge_runs
@@ -274,6 +274,7 @@ def read_options(arguments: list[str] | None) -> Options:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; the exit code."""
+    interruptible()
     options, console = read_options(arguments), Console()
     root = options.directory or Path(tempfile.mkdtemp(prefix="headrace-chaos-"))
     root.mkdir(parents=True, exist_ok=True)
@@ -282,6 +283,9 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         with chaos.history:
             violations = asyncio.run(chaos.run())
+    except KeyboardInterrupt:
+        console.print(f"interrupted; the history, logs and data are kept in {root}", highlight=False)
+        return 130
     finally:
         chaos.dev.close()
     console.print(chaos.summary())

@@ -170,6 +170,12 @@ class Dev:
             self.interrupt()
 
 
+def interruptible() -> None:
+    """Let SIGINT and SIGTERM raise KeyboardInterrupt, in the background too, so that a dev never outlives its program."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.default_int_handler)
+
+
 def feed(folder: Path, name: str, lines: Sequence[bytes]) -> str:
     """Write a feed of NDJSON; its URI for a dev whose data root `folder` is."""
     (folder / name).write_bytes(b"".join(line + b"\n" for line in lines))

@@ -13,7 +13,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from loadtests.dev import Dev
+from loadtests.dev import Dev, interruptible
 
 
 def main(command: list[str]) -> int:
@@ -21,6 +21,7 @@ def main(command: list[str]) -> int:
     if not command:
         sys.stderr.write(__doc__ or "")
         return 2
+    interruptible()
     with tempfile.TemporaryDirectory(prefix="headrace-fresh-") as folder:
         dev = Dev(Path(folder))
         try:

@@ -29,7 +29,7 @@ from rich.table import Table
 
 from headrace_nodes import generate
 from loadtests.api import Api
-from loadtests.dev import Dev
+from loadtests.dev import Dev, interruptible
 from loadtests.memory import MemoryWatch
 from loadtests.processes import NodeProcess, kill_node, node_processes
 
@@ -288,6 +288,7 @@ def read_options(arguments: list[str] | None) -> Options:
 
 def main(arguments: list[str] | None = None) -> int:
     """The command; the exit code."""
+    interruptible()
     options, console = read_options(arguments), Console()
     root = options.directory or Path(tempfile.mkdtemp(prefix="headrace-million-"))
     root.mkdir(parents=True, exist_ok=True)
@@ -295,6 +296,9 @@ def main(arguments: list[str] | None = None) -> int:
     million = Million(options, root, console)
     try:
         asyncio.run(million.run())
+    except KeyboardInterrupt:
+        console.print(f"interrupted; logs and data are kept in {root}", highlight=False)
+        return 130
     finally:
         million.dev.close()
     for table in million.tables():
