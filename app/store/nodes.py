@@ -110,9 +110,11 @@ class Nodes:
     async def checkpoint(self, call: NodeCall, epoch: int, steps: Sequence[StepReport]) -> bool:
         """Record entries in order, all or none. True when the node should stop. Raises StaleEpoch, StepConflict."""
         keys, run = self._keys, call.run
-        done = encode(Signal(SignalKind.DONE, call.ref, attempt=call.attempt))
+        ends = [report.step for report in steps if report.seq is None]
+        final = Step.FINALIZE in ends
+        done = encode(Signal(SignalKind.DONE, call.ref, attempt=call.attempt)) if final else b""
         args: list[Arg] = [call.attempt, epoch, run, f"{run}|{call.ref}", FINALIZE_GRACE_MS, done, len(steps)]
-        at = iso(time_ns() // 1_000_000)
+        at = iso(time_ns() // 1_000_000) if ends else ""
         for report in steps:
             args += _entry(call, epoch, report, at)
         names = [
