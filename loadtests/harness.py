@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import orjson
-from app.core.spec import parse_workflow
-from app.core.validate import check
 from pydantic import SecretStr
 from rich.console import Console
 from rich.table import Table
 
 from app.core.nodetypes import NodeType
+from app.core.spec import parse_workflow
+from app.core.validate import check
 from app.embedded import EmbeddedValkey
 from app.settings import Settings
 from app.store.store import Store
@@ -118,8 +118,8 @@ async def in_turn(
 def show(results: dict[str, Result], target: Path) -> bool:
     """Print the table, write bench.json; True when every goal is met."""
     table = Table(title="Headrace: measured against its floors", title_justify="left")
-    for column, justify in (("", "left"), ("figure", "right"), ("floor", "right"), ("ratio", "right"), ("goal", "right"), ("unit", "left")):  # fmt: skip
-        table.add_column(column, justify=justify)  # pyright: ignore[reportArgumentType]
+    for column in ("", "figure", "floor", "ratio", "goal", "unit"):
+        table.add_column(column, justify="left" if column in ("", "unit") else "right")
     for name, row in results.items():
         colour = "green" if row.met else "red"
         bound = "≤" if row.upper else "≥"

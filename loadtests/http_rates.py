@@ -107,8 +107,8 @@ async def _rate(port: int, payload: bytes) -> float:
 
 async def triggers(place: Site) -> Result:
     """P1."""
-    document = {"name": "bench-triggers", "params": {"type": "object", "required": ["feed"], "properties": {"feed": {"type": "string"}}},
-                "nodes": {"read": {"type": "noop"}}}  # fmt: skip
+    feed = {"type": "object", "required": ["feed"], "properties": {"feed": {"type": "string"}}}
+    document = {"name": "bench-triggers", "params": feed, "nodes": {"read": {"type": "noop"}}}
     await _publish_over_http(place, document)
     headers = {"Authorization": f"Bearer {KEY}"}
     trigger = request("/api/v1/workflows/bench-triggers/runs", TRIGGER, headers)

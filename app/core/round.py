@@ -109,9 +109,12 @@ class Round:
             self.run.failed += 1
             self.changes.run["f"] = self.run.failed
             if self.run.failed == 1:
-                cause = orjson.loads(self.changes.nodes[name].fields.get("x", b"{}"))
+                recorded = self.changes.nodes[name].fields.get("x")
+                cause = orjson.loads(recorded) if isinstance(recorded, bytes) else {}
                 message = f"node '{name}' failed: {cause.get('message', 'no message')}"
-                self.changes.run["x"] = orjson.dumps({"type": "node_failed", "node": name, "message": message})
+                self.changes.run["x"] = orjson.dumps(
+                    {"type": "node_failed", "node": name, "message": message}
+                )
 
     def metadata(self, name: str) -> Any:
         """A loaded node run's metadata as a value; None where it has none."""

@@ -26,7 +26,9 @@ from app.core.graph import Graph
 from app.core.signals import Signal
 from app.core.states import NodeStatus, RunStatus
 
-NODE_FIELDS = ("s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v")  # fmt: skip
+NODE_FIELDS = (
+    "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v",
+)  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
 RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f")
 
