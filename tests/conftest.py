@@ -14,6 +14,8 @@ import redis.asyncio as aioredis
 from pydantic import SecretStr
 
 from app.core.nodetypes import NodeType
+from app.core.spec import parse_workflow
+from app.core.validate import check
 from app.embedded import EmbeddedValkey
 from app.settings import Settings
 from app.store import keys as keys_module
@@ -69,8 +71,6 @@ async def store(settings: Settings) -> AsyncIterator[Store]:
 @pytest.fixture
 def publish(store: Store) -> Callable[[dict[str, Any]], Awaitable[None]]:
     """Puts version 1 of a workflow into the store, checked as the API checks it; its only node type is `step`."""
-    from app.core.spec import parse_workflow
-    from app.core.validate import check
 
     async def put(document: dict[str, Any]) -> None:
         workflow = check(parse_workflow(document), {"step": STEP})

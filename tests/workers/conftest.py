@@ -151,7 +151,12 @@ class Site:
                     status = event["to"]
             return status
 
-        return await asyncio.wait_for(watch(), seconds)
+        try:
+            return await asyncio.wait_for(watch(), seconds)
+        except TimeoutError:
+            logs = (self.installation.folder / "worker.log").read_text().splitlines()[-60:]
+            nodes, _ = await self.store.runs.nodes(run)
+            raise AssertionError("\n".join([f"run {run} has not ended: {nodes}", *logs])) from None
 
     async def node(self, run: str, ref: str) -> dict[str, Any]:
         return await self.store.runs.node(run, ref)
