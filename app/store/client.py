@@ -156,7 +156,7 @@ class Batcher:
     async def _connect(self) -> None:
         try:
             wire = await open_wire(self._url, self._timeout)
-        except (OSError, TimeoutError) as error:
+        except Exception as error:  # whatever it is, no call may wait for ever
             calls, self._early, self._connecting = self._early, [], None
             for call in calls:
                 call(ConnectionError(str(error)))
