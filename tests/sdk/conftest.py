@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -170,7 +169,9 @@ class NodeProcess:
         self._log = stderr
         with open(stderr, "wb") as log:
             self.popen = subprocess.Popen([sys.executable, str(SAMPLES), name], env=env, stderr=log)
-        self.usage: resource.struct_rusage | None = None
+        self.peak_mib = 0.0
+        """Peak resident memory, as last seen while it ran (its rusage would count the memory of this process too:
+        Linux carries the peak from before exec over)."""
 
     def wait(self, seconds: float = 60.0) -> int:
         """The exit code; minus the signal's number where one killed it."""
@@ -179,10 +180,14 @@ class NodeProcess:
         return int(self.popen.returncode or 0)
 
     def _reap(self) -> bool:
-        pid, status, usage = os.wait4(self.popen.pid, os.WNOHANG)
-        if pid:
-            self.popen.returncode, self.usage = os.waitstatus_to_exitcode(status), usage
-        return bool(pid)
+        try:
+            status = Path(f"/proc/{self.popen.pid}/status").read_text()
+        except OSError:
+            status = ""
+        for line in status.splitlines():
+            if line.startswith("VmHWM:"):
+                self.peak_mib = int(line.split()[1]) / 1024
+        return self.popen.poll() is not None
 
     def kill(self, number: int = signal.SIGKILL) -> None:
         os.kill(self.popen.pid, number)
@@ -190,12 +195,6 @@ class NodeProcess:
     @property
     def stderr(self) -> str:
         return self._log.read_text()
-
-    @property
-    def peak_mib(self) -> float:
-        """Peak resident memory; Linux counts in KiB, macOS in bytes."""
-        assert self.usage is not None
-        return self.usage.ru_maxrss / (1024 * 1024 if sys.platform == "darwin" else 1024)
 
 
 Launch = Callable[..., NodeProcess]
