@@ -33,7 +33,6 @@ from loadtests.dev import Dev, interruptible
 from loadtests.memory import MemoryWatch
 from loadtests.processes import NodeProcess, kill_node, node_processes
 
-PARTS = 20
 PERCENT = 5
 LEAST_CENTS = 1500
 LIMIT_KIB = 150 * 1000 * 1000 // 1024
@@ -42,10 +41,11 @@ RECORDS = ("read", "filter", "reprice", "merge", "publish")
 """The nodes that have records of their own, and so can be killed in the middle of them."""
 WORKFLOW: dict[str, Any] = {
     "name": "million",
+    "params": {"type": "object", "required": ["parts"], "properties": {"parts": {"type": "integer"}}},
     "nodes": {
         "read": {"type": "catalog-read", "config": {"uri": "file:catalog.ndjson"}},
         "filter": {"type": "catalog-filter", "needs": ["read"], "config": {"min_price": LEAST_CENTS // 100}},
-        "split": {"type": "catalog-split", "needs": ["filter"], "config": {"parts": PARTS}},
+        "split": {"type": "catalog-split", "needs": ["filter"], "config": {"parts": "${{ params.parts }}"}},
         "reprice": {
             "type": "catalog-reprice",
             "needs": ["split"],
@@ -104,6 +104,8 @@ class Kill:
 class Options:
     products: int = 1_000_000
     kill: list[str] = field(default_factory=lambda: ["filter", "reprice", "merge"])
+    parts: int = 20
+    """Into which the products are cut for the map."""
     seed: int = 1
     share: float = 0.4
     """How far a node must have come before it is killed."""
@@ -139,7 +141,10 @@ class Million:
             with self.memory:
                 await api.send("PUT", f"/workflows/{WORKFLOW['name']}", WORKFLOW)
                 accepted = await api.send(
-                    "POST", f"/workflows/{WORKFLOW['name']}/runs", {}, **{"idempotency-key": "million"}
+                    "POST",
+                    f"/workflows/{WORKFLOW['name']}/runs",
+                    {"params": {"parts": self.options.parts}},
+                    **{"idempotency-key": "million"},
                 )
                 record = await self._follow(api, accepted["run"], ready.url)
             self.nodes = (await api.get(f"/runs/{record['id']}/nodes"))["items"]
@@ -277,6 +282,7 @@ def read_options(arguments: list[str] | None) -> Options:
     parser.add_argument(
         "--kill", nargs="*", choices=RECORDS, default=default.kill, help="nodes to kill, each once"
     )
+    parser.add_argument("--parts", type=int, default=default.parts, metavar="N", help="for the map")
     parser.add_argument("--seed", type=int, default=default.seed)
     parser.add_argument(
         "--share", type=float, default=default.share, help="of its records, before a node is killed"

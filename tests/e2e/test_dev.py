@@ -13,7 +13,6 @@ from typing import Any
 
 import httpx
 import orjson
-import pytest
 from standardwebhooks import Webhook
 
 from loadtests.api import Api, until
@@ -78,12 +77,15 @@ async def test_ctrl_c_ends_it_within_20_seconds_and_an_unfinished_node_goes_on_a
     assert len(written_by(run, dev)) == 2, "the second process went on where the first one was"
 
 
-async def test_after_kill_minus_9_of_everything_it_goes_on_inside_the_node_within_20_seconds(
+async def test_after_kill_minus_9_of_everything_every_run_goes_on_within_20_seconds(
     dev: Dev, connect: Connect, long_read: dict[str, Any], half_way: HalfWay
 ):
     api = connect(await asyncio.to_thread(dev.start))
     run = await start_run(api, long_read)
     done = await half_way(api, run)
+    await api.send("PUT", "/workflows/hooked", HOOKED)
+    keys = [{"idempotency-key": f"k{number}"} for number in range(50)]
+    accepted = await asyncio.gather(*(api.send("POST", "/workflows/hooked/runs", {}, **key) for key in keys))
     await asyncio.to_thread(dev.kill_everything)
     api = connect(await asyncio.to_thread(dev.start))
 
@@ -91,28 +93,13 @@ async def test_after_kill_minus_9_of_everything_it_goes_on_inside_the_node_withi
         return (await api.get(f"/runs/{run}/nodes/read"))["epoch"] == 2
 
     await until(moves_again, 20)
+    statuses = [(await api.ended(each["run"], 30))["status"] for each in accepted]
+    assert statuses == ["succeeded"] * 50
     record = await api.ended(run, 60)
     assert (record["status"], record["error"]) == ("succeeded", None)
-    assert record["output"]["count"] == 150_000
     written = written_by(run, dev)
     assert sum(written.values()) == 150_000
     assert done <= written["1-1"] < 150_000, "what was durable was not made again"
-
-
-async def test_triggers_that_were_accepted_before_kill_minus_9_of_everything_all_run(
-    dev: Dev, connect: Connect
-):
-    api = connect(await asyncio.to_thread(dev.start))
-    await api.send("PUT", "/workflows/hooked", HOOKED)
-    path = "/workflows/hooked/runs"
-    accepted = await asyncio.gather(
-        *(api.send("POST", path, {}, **{"idempotency-key": f"k{number}"}) for number in range(50))
-    )
-    await asyncio.to_thread(dev.kill_everything)
-    api = connect(await asyncio.to_thread(dev.start))
-    records = [await api.ended(each["run"], 30) for each in accepted]
-    assert {record["status"] for record in records} == {"succeeded"}
-    assert len({record["id"] for record in records}) == 50
 
 
 async def test_the_same_webhook_100_times_at_once_is_one_run_with_one_receipt(dev: Dev, connect: Connect):
@@ -134,19 +121,3 @@ async def test_the_same_webhook_100_times_at_once_is_one_run_with_one_receipt(de
     run = orjson.loads(receipt)["receipts"][0]["run"]
     assert (await api.ended(run, 20))["status"] == "succeeded"
     assert [record["id"] for record in await api.pages("/runs", workflow="hooked")] == [run]
-
-
-@pytest.mark.parametrize("part", ["api", "valkey", "worker-1"])
-async def test_a_part_that_was_killed_comes_back_and_runs_go_on(dev: Dev, connect: Connect, part: str):
-    ready = await asyncio.to_thread(dev.start)
-    api = connect(ready)
-    await api.send("PUT", "/workflows/hooked", HOOKED)
-    victim = ready.parts[part]
-    assert dev.kill(victim)
-
-    async def is_back() -> bool:
-        return dev.ready().parts.get(part, victim) != victim
-
-    await until(is_back, 20)
-    accepted = await api.send("POST", "/workflows/hooked/runs", {}, **{"idempotency-key": part})
-    assert (await api.ended(accepted["run"], 30))["status"] == "succeeded"
