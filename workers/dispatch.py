@@ -12,8 +12,8 @@ from collections.abc import Sequence
 from hashlib import blake2b
 
 import structlog
-from app.core.graph import Graph
 
+from app.core.graph import Graph
 from app.core.signals import Signal, SignalKind
 from app.core.tasks import Task
 from app.core.tokens import LIFETIME_MS, TokenClaims, sign
@@ -32,9 +32,8 @@ MOST = 64
 
 
 class Dispatcher:
-    def __init__(self, store: Store, worker: str, executor: Executor, settings: Settings) -> None:
+    def __init__(self, store: Store, executor: Executor, settings: Settings) -> None:
         self._store = store
-        self._worker = worker
         self._executor = executor
         self._settings = settings
         self._bell = asyncio.Event()
@@ -58,7 +57,7 @@ class Dispatcher:
         self._reserved += len(chosen)
         try:
             wanted = [(task, graph.node(split_ref(task.ref)[0]).timeouts.start_ms) for task in chosen]
-            verdicts = await self._store.engine.admit(wanted, self._worker, now)
+            verdicts = await self._store.engine.admit(wanted, now)
             for task, verdict in zip(chosen, verdicts, strict=True):
                 if verdict == 1:
                     self._launch(task, graph)
@@ -142,7 +141,11 @@ class Dispatcher:
         for task in heads:
             by_run.setdefault(task.run, []).append(task)
         now = await self._store.workers.now()
-        for run, (workflow, version) in (await self._store.workers.versions(list(by_run))).items():
+        versions = await self._store.workers.versions(list(by_run))
+        orphans = [task for task in heads if task.run not in versions]
+        if orphans:
+            await self._store.engine.drop_ready(orphans)
+        for run, (workflow, version) in versions.items():
             await self.admit(by_run[run], await self._store.graphs.get(workflow, version), now)
         return len(heads) >= MOST and self.free() > 0
 

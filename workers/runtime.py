@@ -38,7 +38,7 @@ class Runtime:
         self.settings = settings
         self.id = f"{host()}-{os.getpid()}-{secrets.token_hex(3)}"
         self.executor = make_executor(store, self.id, self._exited)
-        self.dispatcher = Dispatcher(store, self.id, self.executor, settings)
+        self.dispatcher = Dispatcher(store, self.executor, settings)
         self.timers = Timers(store.engine)
         active = store.stream(store.keys.active, self.id)
         triggers = store.stream(store.keys.triggers, self.id)

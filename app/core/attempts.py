@@ -7,7 +7,7 @@ import orjson
 from app.core.graph import Kind, Retry
 from app.core.round import Round, iso
 from app.core.settle import finish_node
-from app.core.signals import Signal
+from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_LIVE, NODE_TERMINAL, NodeStatus
 from app.core.view import NodeView, Value, split_ref
 
@@ -70,6 +70,20 @@ def _wait(
     round_.changes.timers[ref] = until
 
 
+def after_the_end(round_: Round, signal: Signal) -> None:
+    """The run was ended by an engine fault while attempts were live: each gives its slot back when its process is gone."""
+    node = round_.view.nodes.get(signal.ref)
+    if node is None or node.status not in NODE_LIVE or _is_map(round_, signal.ref):
+        return
+    if signal.kind in (SignalKind.DONE, SignalKind.FAIL, SignalKind.EXIT):
+        round_.changes.release.append((signal.ref, node.attempt, node.launch))
+        round_.changes.timers[signal.ref] = None
+        round_.change(signal.ref, NodeStatus.CANCELLED, z=round_.now)
+    elif signal.kind is SignalKind.DUE:
+        round_.changes.timers[signal.ref] = round_.now + STOP_CHECK_MS
+        round_.change(signal.ref, t="run_ended", tm=round_.now)
+
+
 def done(round_: Round, signal: Signal) -> None:
     """The final checkpoint was accepted."""
     node = round_.node(signal.ref)
@@ -128,7 +142,7 @@ def due(round_: Round, signal: Signal) -> None:
         round_.changes.timers[ref] = None
     elif node.status is NodeStatus.WAITING:
         _due_waiting(round_, ref, node)
-    elif node.status in NODE_LIVE and not (round_.definition(ref).map and split_ref(ref)[1] is None):
+    elif node.status in NODE_LIVE and not _is_map(round_, ref):
         _due_live(round_, ref, node)
 
 
@@ -166,3 +180,8 @@ def _due_live(round_: Round, ref: str, node: NodeView) -> None:
         # the attempt ends when its process is confirmed gone: the executor stops it and reports its exit
         round_.changes.timers[ref] = round_.now + STOP_CHECK_MS
         round_.change(ref, t=reason, tm=round_.now)
+
+
+def _is_map(round_: Round, ref: str) -> bool:
+    """Whether it is the parent of items, which has no process of its own."""
+    return split_ref(ref)[1] is None and round_.definition(ref).map is not None

@@ -32,7 +32,9 @@ def decide(view: View, signals: Sequence[Signal], now: int, jitter: float) -> Ch
     for signal in signals:
         if not round_.room:
             break
-        if round_.run.status not in RUN_TERMINAL:
+        if round_.run.status in RUN_TERMINAL:
+            attempts.after_the_end(round_, signal)
+        else:
             _handle(round_, signal)
             if signal in round_.changes.append and not round_.changes.nodes:
                 raise EngineFault(f"what a {signal.kind} signal needs could not be loaded")

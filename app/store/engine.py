@@ -13,7 +13,7 @@ from app.core.decide import wanted
 from app.core.graph import Graph
 from app.core.round import iso
 from app.core.signals import Signal, SignalKind, decode, encode
-from app.core.states import NodeStatus, check_node
+from app.core.states import NodeStatus, RunStatus, check_node
 from app.core.tasks import Task
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View, split_ref
 from app.errors import CommitConflict, EngineFault
@@ -162,13 +162,17 @@ class Engine:
         if reply[0] != 1:
             raise CommitConflict(f"run {run}: {reply[1:]!r}")
 
-    async def admit(self, tasks: Sequence[tuple[Task, int]], worker: str, now: int) -> list[int]:
+    async def admit(self, tasks: Sequence[tuple[Task, int]], now: int) -> list[int]:
         """Ask for slots; each task comes with its start timeout in ms. 1 admitted, 0 must wait, -1 not ready any more."""
         names = [self._keys.ready, self._keys.pool(GLOBAL_POOL), self._keys.timers, self._keys.launches]
-        args: list[Arg] = [self._slots, self._lease_ms, worker, len(tasks)]
+        args: list[Arg] = [self._slots, self._lease_ms, RunStatus.RUNNING, len(tasks)]
         at = iso(now)
         for task, start_ms in tasks:
-            names += [self._keys.node(task.run, task.ref), self._keys.events(task.run)]
+            names += [
+                self._keys.node(task.run, task.ref),
+                self._keys.events(task.run),
+                self._keys.run(task.run),
+            ]
             args += [task.encode(), task.timer, task.attempt, task.launch, start_ms]
             args.append(node_event(task.ref, NodeStatus.READY, NodeStatus.STARTING, task.attempt, at))
         return await self._batcher.script(ADMIT, names, args)
@@ -176,6 +180,10 @@ class Engine:
     async def ready_heads(self, count: int) -> list[Task]:
         """The tasks that have waited longest."""
         return [Task.parse(raw) for raw in await self._batcher.call("ZRANGE", self._keys.ready, 0, count - 1)]
+
+    async def drop_ready(self, tasks: Sequence[Task]) -> None:
+        """Take tasks whose runs are gone out of the queue."""
+        await self._batcher.call("ZREM", self._keys.ready, *(task.encode() for task in tasks))
 
     async def signal(self, run: str, signal: Signal) -> bool:
         """Add a signal to a run's inbox. False where there is no such run."""

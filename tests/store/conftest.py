@@ -79,7 +79,7 @@ class Hand:
 
     async def admit(self, *tasks: Task, start_ms: int = 60_000) -> list[int]:
         now = await self.store.workers.now()
-        return await self.store.engine.admit([(task, start_ms) for task in tasks], "hand", now)
+        return await self.store.engine.admit([(task, start_ms) for task in tasks], now)
 
     async def started(
         self, run: str, ref: str, attempt: int = 1, instance: str = "pod-1"

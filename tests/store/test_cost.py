@@ -21,7 +21,7 @@ STEPS = [
     StepReport("finalize"),
 ]
 ROUND_TRIPS = {"claim": 1, "load": 1, "commit and admit": 1, "start": 1, "steps": 1}
-COMMANDS = 61
+COMMANDS = 62
 """Commands that the server runs for one node, those inside scripts counted too."""
 
 
@@ -55,7 +55,7 @@ async def test_a_chained_node_costs_a_bounded_number_of_round_trips_and_commands
     chain |= {f"n{i}": {"type": "step", "needs": [f"n{i - 1}"]} for i in range(1, 12)}
     run = await hand.begun(chain)
     executor = Instant()
-    handle = RunHandler(store, Dispatcher(store, "hand", executor, settings), settings, lambda _: None)
+    handle = RunHandler(store, Dispatcher(store, executor, settings), settings, lambda _: None)
 
     async def one() -> None:
         await handle(await hand.claim())

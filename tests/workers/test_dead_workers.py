@@ -114,7 +114,7 @@ async def test_a_task_that_was_admitted_and_never_launched_is_submitted_by_anoth
     (entry,) = await active.read(1, 1000)
     loaded = await site.store.engine.load(run)
     await site.store.engine.commit(loaded, entry.id, decide(loaded.view, loaded.signals, loaded.now, 0.5))
-    assert await site.store.engine.admit([(Task(run, "a", 1, 0), 60_000)], "dead", loaded.now) == [1]
+    assert await site.store.engine.admit([(Task(run, "a", 1, 0), 60_000)], loaded.now) == [1]
     await site.worker()
     assert await site.ended(run) == "succeeded"
     await site.check(run)
