@@ -180,7 +180,7 @@ class RunHandler:
         return changes, [(fault, b"[" + b",".join(raw for raw in loaded.raw) + b"]")]
 
 
-async def both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, None]) -> None:
+async def both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, int]) -> None:
     """Run both at once, so that what they send first travels in one batch, in this order; raise the first's error."""
     results = await asyncio.gather(first, second, return_exceptions=True)
     for result in results:

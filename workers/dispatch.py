@@ -37,23 +37,31 @@ class Dispatcher:
         self._executor = executor
         self._settings = settings
         self._bell = asyncio.Event()
+        self._behind = False
+        """Tasks are known to wait in the queue: a place or a slot that becomes free is worth a look."""
         self._reserved = 0
         self._submitting: set[Task] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
 
     def ring(self) -> None:
-        """A place is free, or there may be work."""
-        self._bell.set()
+        """A place or a slot became free."""
+        if self._behind:
+            self._bell.set()
 
     def free(self) -> int:
         return 0 if self.draining else max(self._executor.free() - self._reserved, 0)
 
-    async def admit(self, tasks: Sequence[Task], graph: Graph, now: int) -> None:
-        """Ask for slots for node runs of one graph, as many as this worker has places for, and submit those that get one."""
+    async def admit(self, tasks: Sequence[Task], graph: Graph, now: int) -> int:
+        """Ask for slots for node runs of one graph, as many as this worker has places for; submit those that get one.
+
+        Returns how many did.
+        """
         chosen = tasks[: min(self.free(), MOST)]
+        if len(chosen) < len(tasks):
+            self._behind = True
         if not chosen:
-            return
+            return 0
         self._reserved += len(chosen)
         try:
             wanted = [(task, graph.node(split_ref(task.ref)[0]).timeouts.start_ms) for task in chosen]
@@ -61,8 +69,11 @@ class Dispatcher:
             for task, verdict in zip(chosen, verdicts, strict=True):
                 if verdict == 1:
                     self._launch(task, graph)
+                elif verdict == 0:
+                    self._behind = True
         finally:
             self._reserved -= len(chosen)
+        return verdicts.count(1)
 
     def _launch(self, task: Task, graph: Graph) -> None:
         if task in self._submitting:
@@ -134,7 +145,9 @@ class Dispatcher:
 
     async def _take_heads(self) -> bool:
         """Admit what has waited longest. True when more may be had at once."""
-        heads = await self._store.engine.ready_heads(min(self.free(), MOST))
+        room = min(self.free(), MOST)
+        heads = await self._store.engine.ready_heads(room)
+        self._behind = len(heads) >= room
         if not heads:
             return False
         by_run: dict[str, list[Task]] = {}
@@ -145,9 +158,11 @@ class Dispatcher:
         orphans = [task for task in heads if task.run not in versions]
         if orphans:
             await self._store.engine.drop_ready(orphans)
+        admitted = 0
         for run, (workflow, version) in versions.items():
-            await self.admit(by_run[run], await self._store.graphs.get(workflow, version), now)
-        return len(heads) >= MOST and self.free() > 0
+            graph = await self._store.graphs.get(workflow, version)
+            admitted += await self.admit(by_run[run], graph, now)
+        return admitted == MOST
 
     async def renew(self) -> None:
         """Keep our submissions ours, for ever."""
