@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
 from rich.console import Console
 
 from loadtests.chaos import Chaos, Options
 
 
+@pytest.mark.timeout(240)  # it takes 40 s on two idle cores
 async def test_webhooks_posted_while_everything_is_killed_become_one_undisturbed_run_each(tmp_path: Path):
     options = Options(webhooks=25, seed=11, kill_every=1.2, most_kills=14, rate=4.0, stall=60.0)
     chaos = Chaos(options, tmp_path, Console())
