@@ -32,11 +32,11 @@ async def measure(chosen: set[str]) -> dict[str, Result]:
                 results["P9"] = await http_rates.checkpoints(place)
     pin(0)
     if chosen & {"P2", "P3"}:
-        async with engine_rates.engine() as (store, settings, _):
+        async with engine_rates.engine() as (store, settings, executor):
             if "P2" in chosen:
                 results["P2"] = await engine_rates.latency(store)
             if "P3" in chosen:
-                results["P3"] = await engine_rates.throughput(store, settings)
+                results["P3"] = await engine_rates.throughput(store, settings, executor)
     if "P4" in chosen:
         results["P4"] = await engine_rates.scale()
     return dict(sorted(results.items()))

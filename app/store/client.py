@@ -39,6 +39,12 @@ def pairs(flat: Sequence[bytes]) -> list[tuple[bytes, bytes]]:
     return list(zip(flat[::2], flat[1::2], strict=True))
 
 
+def heard(reply: asyncio.Future[Any]) -> None:
+    """For a reply that nobody waits for: it may have failed, and no one has to hear of it."""
+    if not reply.cancelled():
+        reply.exception()
+
+
 class Script:
     """One Lua script of app/store/lua, known by its content hash."""
 

@@ -17,7 +17,7 @@ from app.core.states import NodeStatus, RunStatus, check_node
 from app.core.tasks import Task
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View, split_ref
 from app.errors import CommitConflict, EngineFault
-from app.store.client import Arg, Batcher, Script, pairs
+from app.store.client import Arg, Batcher, Script, heard, pairs
 from app.store.keys import GROUP, Keys
 
 LOAD = Script("load")
@@ -141,7 +141,7 @@ class Engine:
             [self._keys.joins(run), *(self._keys.node(run, ref) for ref in order)],
             [-1, *NODE_FIELDS] if whole else [len(names), *names, *NODE_FIELDS],
         )
-        reply.add_done_callback(_heard)
+        reply.add_done_callback(heard)
         return Reading(order, names, whole, reply)
 
     async def commit(
@@ -212,12 +212,6 @@ def node_event(ref: str, before: NodeStatus, after: NodeStatus, attempt: int, at
     if item is not None:
         event["item"] = item
     return orjson.dumps(event)
-
-
-def _heard(reply: asyncio.Future[Any]) -> None:
-    """A reply that turns out not to be needed may have failed; nobody has to hear of it."""
-    if not reply.cancelled():
-        reply.exception()
 
 
 def _sections(

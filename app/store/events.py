@@ -11,13 +11,13 @@ import redis.asyncio as aioredis
 
 from app.core.states import RUN_TERMINAL, RunStatus
 from app.errors import NotFound, Unavailable
-from app.store.client import Batcher, translate
+from app.store.client import Batcher, heard, translate
 from app.store.ids import receipt_of
 from app.store.keys import Keys
 
 Event = tuple[str, dict[str, Any]]
-BLOCK_MS = 250
-"""How long one blocking read waits; a new watcher joins at the next one."""
+BLOCK_MS = 1000
+"""How long one blocking read waits; a new watcher ends it at once."""
 
 
 class _Watcher:
@@ -38,6 +38,8 @@ class Events:
         self._keys = keys
         self._watchers: set[_Watcher] = set()
         self._reader: asyncio.Task[None] | None = None
+        self._link: int | None = None
+        """The server's id of the connection that reads."""
 
     async def read(self, run: str, after: str, count: int = 500) -> list[Event]:
         """Events after an id ("0" for all), oldest first."""
@@ -85,38 +87,42 @@ class Events:
         return status is None or status in RUN_TERMINAL
 
     def _wake_reader(self) -> None:
+        """See to it that the blocking read knows of a new watcher."""
         if self._reader is None or self._reader.done():
             self._reader = asyncio.create_task(self._watch())
+        elif self._link is not None:
+            self._batcher.call("CLIENT", "UNBLOCK", self._link).add_done_callback(heard)
 
     async def _watch(self) -> None:
-        """Ring the bell of each watcher whose run has new events, while anyone watches."""
+        """Ring the bells while anyone watches; watchers stay subscribed when the store is away, and go on after."""
+        while self._watchers:
+            try:
+                async with self._raw.client() as link:
+                    self._link = await link.execute_command("CLIENT", "ID")
+                    await self._ring(link)
+            except Exception as error:
+                if not isinstance(translate(error), Unavailable):
+                    raise
+                await asyncio.sleep(1)
+            finally:
+                self._link = None
+
+    async def _ring(self, link: aioredis.Redis) -> None:
+        """One blocking read after another over all watched runs."""
         while self._watchers:
             silent = [watcher for watcher in self._watchers if not watcher.bell.is_set()]
             places: dict[str, str] = {}
             for watcher in silent:
                 key = self._keys.events(watcher.run)
                 places[key] = min(places.get(key, watcher.after), watcher.after, key=_order)
-            try:
-                fresh = await self._wait(places)
-            except (
-                Exception
-            ) as error:  # the store is away: watchers stay subscribed and go on when it is back
-                if not isinstance(translate(error), Unavailable):
-                    raise
-                await asyncio.sleep(1)
+            if not places:  # everyone has been rung and has yet to read
+                await asyncio.sleep(0.005)
                 continue
+            command = ("XREAD", "BLOCK", BLOCK_MS, "STREAMS", *places, *places.values())
+            fresh = {row[0].decode() for row in await link.execute_command(*command) or []}
             for watcher in silent:
                 if self._keys.events(watcher.run) in fresh:
                     watcher.bell.set()
-
-    async def _wait(self, places: dict[str, str]) -> set[str]:
-        if not places:
-            await asyncio.sleep(BLOCK_MS / 1000)
-            return set()
-        reply = await self._raw.execute_command(
-            "XREAD", "BLOCK", BLOCK_MS, "STREAMS", *places, *places.values()
-        )
-        return {row[0].decode() for row in reply or []}
 
     async def close(self) -> None:
         if self._reader is not None:

@@ -98,7 +98,13 @@ class ProcessExecutor:
         environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         return subprocess.Popen(
             ["/bin/sh", "-c", SHIM, "headrace-node", str(files.base), *command],
-            env={**environment, **env, "HEADRACE_OUTPUT": str(files.output), "PYTHONUNBUFFERED": "1"},
+            env={
+                **environment,
+                **env,
+                "HEADRACE_OUTPUT": str(files.output),
+                "PYTHONUNBUFFERED": "1",
+                "PYDANTIC_DISABLE_PLUGINS": "__all__",
+            },
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
