@@ -20,7 +20,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from app.api.http import HEADERS, ROUTE, Header
 from app.api.problems import internal_reply, problem_reply, refuse_body
 from app.api.timings import Timings
-from app.errors import Forbidden, HeadraceError, TooLarge, UnsupportedMedia
+from app.errors import Forbidden, HeadraceError, TooLarge, Unavailable, UnsupportedMedia
 
 log = structlog.get_logger("headrace.api")
 
@@ -143,7 +143,8 @@ class Edge:
             raise error
         if error.status >= 500:
             log.error("request failed", request_id=sender.id.decode(), code=error.code, detail=error.message)
-        await problem_reply(error)(scope, receive, sender)
+        ours = error.status >= 500 and not isinstance(error, Unavailable)  # a fault, told to the log only
+        await (internal_reply() if ours else problem_reply(error))(scope, receive, sender)
 
 
 class BodyLimit:

@@ -6,6 +6,7 @@ access and the dispatch all read the same table.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from enum import Enum
@@ -21,8 +22,9 @@ from app.api.access import Principal, Scope
 from app.api.context import Api
 from app.api.http import ROUTE, Call
 from app.api.problems import MethodNotAllowed
+from app.api.schemas import NAME
 from app.core.tokens import TokenClaims
-from app.errors import Forbidden, NotFound, Unavailable
+from app.errors import Forbidden, InvalidInput, NotFound, Place, Unavailable
 
 log = structlog.get_logger("headrace.api")
 
@@ -30,6 +32,7 @@ Handler = Callable[[Call, Api], Awaitable[ASGIApp]]
 API = "/api/v1"
 MAX_FOUND = 4096
 MAX_REMEMBERED_PATH = 256
+_WORKFLOW = re.compile(NAME)
 
 
 class Auth(Enum):
@@ -194,8 +197,15 @@ def _check(route: Route, principal: Principal, params: dict[str, Any]) -> None:
     if route.scopes and principal.scopes.isdisjoint(route.scopes):
         raise Forbidden(f"This needs a key with the scope {' or '.join(route.scopes)}.")
     workflow = params.get("workflow")
-    if workflow is not None and not workflow.startswith(principal.prefix):
+    if workflow is None:
+        return
+    if not workflow.startswith(principal.prefix):
         raise Forbidden("This workflow is outside the key's prefix.")
+    if not _WORKFLOW.fullmatch(workflow):  # names become parts of keys: no other name gets any further
+        if route.method != "PUT":
+            raise NotFound(f"There is no workflow {workflow}.")
+        detail = "a workflow's name is lower-case letters, digits and -, beginning with a letter, at most 63"
+        raise InvalidInput(places=[Place("/name", detail)])
 
 
 def _check_node(claims: TokenClaims, params: dict[str, Any]) -> None:

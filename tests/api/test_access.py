@@ -276,3 +276,17 @@ async def test_the_bootstrap_key_is_installed_once(api: httpx.AsyncClient, store
     before = (await api.get("/api/v1/keys")).json()["items"]
     await store.api_keys.install(settings.bootstrap_key.get_secret_value())
     assert (await api.get("/api/v1/keys")).json()["items"] == before
+
+
+async def test_a_key_with_a_prefix_makes_sees_and_revokes_only_keys_inside_it(
+    api: httpx.AsyncClient, key_for: KeyFor
+):
+    client = await key_for("admin", prefix="other-")
+    wider = await client.post("/api/v1/keys", json={"scopes": ["admin"]})
+    inside = await client.post("/api/v1/keys", json={"scopes": ["read"], "prefix": "other-a"})
+    assert (wider.status_code, inside.status_code) == (403, 201)
+    prefixes = [key["prefix"] for key in (await client.get("/api/v1/keys")).json()["items"]]
+    assert sorted(prefixes) == ["other-", "other-a"]
+    assert (await client.delete("/api/v1/keys/root")).status_code == 403
+    assert (await client.delete(f"/api/v1/keys/{inside.json()['id']}")).status_code == 204
+    assert (await api.get("/api/v1/session")).status_code == 200

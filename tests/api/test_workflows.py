@@ -207,3 +207,16 @@ async def test_drafts_and_layouts_are_no_versions(api: httpx.AsyncClient, what: 
 )
 async def test_what_is_not_there_is_not_found(api: httpx.AsyncClient, path: str):
     assert (await api.get(f"{PATH}{path}")).status_code == 404
+
+
+@pytest.mark.parametrize("name", ["shop:draft", "shop:runs", "Shop", "-", "x" * 64, "%00"])
+async def test_what_is_no_name_of_a_workflow_reaches_no_key(
+    api: httpx.AsyncClient, published: httpx.Response, name: str
+):
+    await api.put("/api/v1/workflows/shop/draft", json={})
+    for method, path in (("GET", ""), ("GET", "/versions"), ("POST", "/runs"), ("DELETE", "")):
+        answer = await api.request(method, f"/api/v1/workflows/{name}{path}")
+        assert answer.status_code == 404, answer.text
+    for path in ("", "/draft", "/layout"):
+        answer = await api.put(f"/api/v1/workflows/{name}{path}", json={})
+        assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/name")

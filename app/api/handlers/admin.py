@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import asdict
 from typing import Any
 
 from pydantic import ValidationError
 from starlette.types import ASGIApp
 
-from app.api.access import COOKIE, SESSION_SECONDS
+from app.api.access import COOKIE, SESSION_SECONDS, Principal
 from app.api.context import Api
 from app.api.edge import same_origin
 from app.api.http import Call, Header, empty_reply, json_reply
@@ -18,6 +19,9 @@ from app.core.nodetypes import NodeType, parse_ref
 from app.core.round import iso
 from app.core.schemas import check_schema
 from app.errors import Forbidden, InvalidInput, NotFound, Place, Unauthorized
+
+_ENTRY = re.compile(r"[0-9]{1,15}-[0-9]{1,15}")
+"""The id of an entry of the audit."""
 
 
 def _shown(node_type: NodeType) -> dict[str, Any]:
@@ -73,15 +77,19 @@ async def list_pools(call: Call, api: Api) -> ASGIApp:
 
 
 async def list_keys(call: Call, api: Api) -> ASGIApp:
-    """GET /keys."""
-    return json_reply(
-        {"items": [key.public() for key in await api.store.api_keys.list()], "next_cursor": None}
-    )
+    """GET /keys. A key with a prefix sees, makes and revokes only keys inside it."""
+    principal: Principal = call.principal
+    found = await api.store.api_keys.list()
+    items = [key.public() for key in found if principal.may_touch(key.prefix)]
+    return json_reply({"items": items, "next_cursor": None})
 
 
 async def create_key(call: Call, api: Api) -> ASGIApp:
     """POST /keys: the key is shown this once."""
     request = read(KeyRequest, await call.object())
+    principal: Principal = call.principal
+    if not principal.may_touch(request.prefix):
+        raise Forbidden("The new key's prefix is outside this key's prefix.")
     key, text = await api.store.api_keys.create(request.scopes, request.prefix, request.name)
     api.access.forget()
     place = (b"location", f"/api/v1/keys/{key.id}".encode())
@@ -90,6 +98,10 @@ async def create_key(call: Call, api: Api) -> ASGIApp:
 
 async def delete_key(call: Call, api: Api) -> ASGIApp:
     """DELETE /keys/{key}: it stops working, here at once and elsewhere within 5 s."""
+    principal: Principal = call.principal
+    key = await api.store.api_keys.get(call.params["key"])
+    if key is not None and not principal.may_touch(key.prefix):
+        raise Forbidden("That key is outside this key's prefix.")
     await api.store.api_keys.delete(call.params["key"])
     api.access.forget()
     return empty_reply()
@@ -130,7 +142,7 @@ async def read_audit(call: Call, api: Api) -> ASGIApp:
 
 def _cursor(call: Call) -> str:
     cursor = call.query.get("cursor", "")
-    if not cursor.replace("-", "", 1).isdigit() and cursor:
+    if cursor and not _ENTRY.fullmatch(cursor):
         raise InvalidInput(places=[Place("/cursor", "this is not a cursor of this list")])
     return cursor
 
