@@ -77,10 +77,11 @@ class Nodes:
         self._batcher = batcher
         self._keys = keys
 
-    async def start(
-        self, call: NodeCall, instance: str, heartbeat_ms: int, upstream: Sequence[str]
-    ) -> Started:
-        """Give the attempt to this instance. Raises NotFound, StaleEpoch."""
+    async def start(self, call: NodeCall, instance: str, due_ms: int, upstream: Sequence[str]) -> Started:
+        """Give the attempt to this instance; its timeouts are looked at first after `due_ms`.
+
+        Raises NotFound, StaleEpoch.
+        """
         keys = self._keys
         event = node_event(
             call.ref, NodeStatus.STARTING, NodeStatus.RUNNING, call.attempt, iso(time_ns() // 1_000_000)
@@ -92,7 +93,7 @@ class Nodes:
                 call.attempt,
                 instance,
                 f"{call.run}|{call.ref}",
-                heartbeat_ms,
+                due_ms,
                 event,
                 NodeStatus.STARTING,
                 NodeStatus.RUNNING,

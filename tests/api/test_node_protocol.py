@@ -9,6 +9,7 @@ import httpx
 import orjson
 import pytest
 
+from app.core.tokens import TokenClaims, sign
 from app.store.store import Store
 
 Begin = Callable[..., Awaitable[str]]
@@ -216,3 +217,15 @@ async def test_an_item_of_a_map_gets_its_item_and_index(
     item = Node(anonymous, run, "read:3", token_for(run, "read:3"))
     answer = await item.start()
     assert (answer["index"], answer["item"]) == (3, {"uri": "p3"})
+
+
+async def test_a_run_timeout_shorter_than_the_heartbeat_is_looked_at_in_time(
+    api: httpx.AsyncClient, anonymous: httpx.AsyncClient, begin: Begin, store: Store, document: Answer
+):
+    document["nodes"]["read"]["timeout"] = {"run": "2s", "heartbeat": "1m"}
+    (await api.put("/api/v1/workflows/shop", json=document)).raise_for_status()
+    run, before = await begin(), await store.workers.now()
+    token = sign(store.secret, TokenClaims(run, "read", 1, "shop", 2, before + 60_000))
+    await Node(anonymous, run, "read", token).start()
+    due = float(await store.batcher.call("ZSCORE", store.keys.timers, f"{run}|read"))
+    assert before + 2_000 <= due <= await store.workers.now() + 2_000

@@ -51,8 +51,10 @@ async def start(call: Call, api: Api) -> ASGIApp:
     claims: TokenClaims = call.principal
     graph, node = await _definition(api, claims)
     upstream = [graph.nodes[edge.node].name for edge in node.needs]
-    heartbeat_ms = node.timeouts.heartbeat_ms
-    started = await api.store.nodes.start(_call(claims), request.instance, heartbeat_ms, upstream)
+    heartbeat_ms, run_ms = node.timeouts.heartbeat_ms, node.timeouts.run_ms
+    started = await api.store.nodes.start(
+        _call(claims), request.instance, min(heartbeat_ms, run_ms), upstream
+    )
     return json_reply(_start_body(claims, node, started, heartbeat_ms))
 
 

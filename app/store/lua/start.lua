@@ -1,6 +1,6 @@
 -- An instance (a pod, a process) starts an attempt: the newest instance holds it, by a new epoch.
 -- KEYS: node run, events, timers
--- ARGV: attempt, instance, timer member, heartbeat timeout ms, event (JSON), status before, status after
+-- ARGV: attempt, instance, timer member, ms to the first look at its timeouts, event (JSON), status before, status after
 -- Replies: {'ok', epoch, last ended step, seq, data, metadata, config, item}; {'missing'}; {'stale'}
 --@include clock
 local f = redis.call('HMGET', KEYS[1], 's', 'a', 'e', 'i', 'p', 'q', 'd', 'm', 'c', 'v')
