@@ -43,6 +43,16 @@ def verified(kind: str, secret: str, body: bytes, headers: Mapping[bytes, bytes]
     return kind == "none"
 
 
+def usable_secret(kind: str, secret: str) -> bool:
+    """Whether signatures of this kind can be checked with the secret: Standard Webhooks wants base64."""
+    if kind != "standard":
+        return True
+    try:
+        return bool(base64.b64decode(secret.removeprefix("whsec_"), validate=True))
+    except ValueError:
+        return False
+
+
 def _standard(secret: str, body: bytes, headers: Mapping[bytes, bytes]) -> bool:
     names = (b"webhook-id", b"webhook-timestamp", b"webhook-signature")
     given = {name.decode(): headers.get(name, b"").decode("latin-1") for name in names}

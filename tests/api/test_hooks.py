@@ -234,3 +234,10 @@ async def test_templates_never_see_the_signature(
     event = orjson.loads(entry)["ev"]
     assert event["headers"]["x-plain"] == "seen"
     assert event["query"] == {"q": "1"}
+
+
+@pytest.mark.usefixtures("published")
+async def test_a_secret_that_could_never_verify_anything_is_refused(api: httpx.AsyncClient):
+    request = {"signature": "standard", "secret": "this is not base64 !"}
+    answer = await api.post("/api/v1/workflows/shop/hooks", json=request)
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/secret")

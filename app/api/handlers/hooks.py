@@ -11,6 +11,7 @@ from starlette.types import ASGIApp
 from app.api.context import Api
 from app.api.http import Call, empty_reply, json_reply
 from app.api.schemas import HookRequest, read
+from app.api.signatures import usable_secret
 from app.core.expressions import find_expressions
 from app.core.round import iso
 from app.errors import ExpressionError, InvalidInput, Place
@@ -50,6 +51,8 @@ async def create_hook(call: Call, api: Api) -> ASGIApp:
     workflow = call.params["workflow"]
     await api.store.workflows.head(workflow)
     _check_template(request.params)
+    if request.secret is not None and not usable_secret(request.signature, request.secret):
+        raise InvalidInput(places=[Place("/secret", "whsec_ and base64 are expected with this signature")])
     hook = await api.store.hooks.add(
         workflow,
         request.name or f"hook-{secrets.token_hex(4)}",
