@@ -74,6 +74,12 @@ def connect(url: str, timeout: float, *, max_connections: int = 64, raw: bool = 
     return client
 
 
+def scan_place(cursor: str | None) -> tuple[str, int]:
+    """A SCAN's own cursor and how many of its answer were given out, of the cursor of one of our pages."""
+    place, _, given = (cursor or "0").partition(".")
+    return str(min(int(place), (1 << 64) - 1)), int(given or 0)
+
+
 def translate(error: Exception) -> Exception:
     """The error of ours for one of redis-py's or hiredis'."""
     if isinstance(

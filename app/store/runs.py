@@ -12,7 +12,7 @@ from app.core.round import iso
 from app.core.states import STEPS, NodeStatus
 from app.core.view import split_ref
 from app.errors import NotFound
-from app.store.client import Batcher, pairs
+from app.store.client import Batcher, pairs, scan_place
 from app.store.ids import receipt_of
 from app.store.keys import Keys
 
@@ -164,10 +164,13 @@ class Runs:
 
     async def records(self, run: str, ref: str, limit: int, cursor: str | None) -> Page:
         """The failed records of a node run, in no particular order; `cursor` is the last page's."""
-        place, rows = await self._batcher.call(
-            "HSCAN", self._keys.records(run, ref), cursor or "0", "COUNT", limit
-        )
-        return [orjson.loads(row) for row in rows[1::2]], None if place == b"0" else place.decode()
+        place, given = scan_place(cursor)
+        reply = await self._batcher.call("HSCAN", self._keys.records(run, ref), place, "COUNT", limit)
+        after, rows = reply[0].decode(), reply[1][1::2]  # a small hash comes whole, whatever COUNT says
+        page = [orjson.loads(row) for row in rows[given : given + limit]]
+        if given + limit < len(rows):
+            return page, f"{place}.{given + limit}"
+        return page, None if after == "0" else after
 
     async def attempts(self, run: str, ref: str) -> list[dict[str, Any]]:
         """Every attempt of a node run, the oldest first; an infrastructure fault is shown as one of its own."""
@@ -175,9 +178,14 @@ class Runs:
         rows = pairs(await self._batcher.call("HGETALL", self._keys.node(run, ref)))
         past = [orjson.loads(v) for k, v in rows if k.startswith(b"A") and k[1:2].isdigit()]
         past.sort(key=lambda row: row["ended"])
-        if current["started"] is not None and not (past and past[-1]["ended"] == current["ended"]):
+        past = [row | {"status": str(NodeStatus.FAILED)} for row in past]
+        if past and past[-1]["ended"] == current["ended"]:
+            past[-1]["status"] = current["status"]
+        elif current["started"] is not None:
+            # what a node run remembers is its last error: that of an earlier attempt, unless this one ended badly
+            error = current["error"] if current["status"] in {"failed", "cancelled"} else None
             past.append({"attempt": current["attempt"], "started": current["started"], "ended": current["ended"],
-                         "error": current["error"], "infrastructure": False, "status": current["status"]})  # fmt: skip
+                         "error": error, "infrastructure": False, "status": current["status"]})  # fmt: skip
         return past
 
     async def launches(self, run: str, ref: str) -> list[tuple[int, int]]:
@@ -233,7 +241,8 @@ def _node(ref: str, values: list[bytes | None], *, is_map: bool) -> dict[str, An
         "name": name, "status": s.decode() if s else str(NodeStatus.PENDING), "attempt": int(a or 0),
         "infrastructure_faults": int(l or 0), "epoch": int(e or 0),
         "step": str(STEPS[int(p) - 1]) if p else None, "seq": int(q) if q else None, "metadata": _json(m),
-        "error": _json(x), "ready": _time(y), "started": _time(r) or _time(b), "ended": _time(z),
+        "error": None if s == b"succeeded" else _json(x),
+        "ready": _time(y), "started": _time(r) or _time(b), "ended": _time(z),
         "waiting_until": _time(u) if s == b"waiting" else None, "stopping": t.decode() if t else None,
         "progress": {"done": int(pd), "total": int(pt) if pt else None} if pd else None, "failed_records": int(fr or 0),
     }  # fmt: skip

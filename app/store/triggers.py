@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,7 +12,7 @@ from app.core.round import iso
 from app.core.signals import Signal, SignalKind, encode
 from app.core.states import RunStatus
 from app.errors import Backpressure, IdempotencyConflict, NotFound
-from app.store.client import Batcher, Script
+from app.store.client import Batcher, Script, scan_place
 from app.store.ids import new_trigger_ids
 from app.store.keys import GROUP, Keys
 
@@ -106,6 +106,16 @@ class Triggers:
             case _:
                 raise Backpressure(retry_after=5)
 
+    async def first(self, scope: str, key: str, digest: str) -> Accepted | None:
+        """What the first use of an idempotency key was answered, or None. Raises IdempotencyConflict."""
+        raw: bytes | None = await self._batcher.call("GET", self._keys.dedupe(scope, key))
+        if raw is None:
+            return None
+        receipt, run, known = raw.decode().split(" ")
+        if known != digest:
+            raise IdempotencyConflict
+        return Accepted(receipt, run or None, "queued" if run else "dead", True)
+
     async def get(self, receipt: str) -> dict[str, Any]:
         """{id, state, source, workflow, run, reason, created}. Raises NotFound."""
         values = await self._batcher.call(
@@ -120,23 +130,25 @@ class Triggers:
         self, state: str | None, limit: int, cursor: str | None
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Receipts in no particular order; a page may hold fewer than `limit`. `cursor` is the last page's."""
-        position, found = cursor or "0", list[dict[str, Any]]()
+        (position, given), found = scan_place(cursor), list[dict[str, Any]]()
         pattern = self._keys.receipt("*")
         for _ in range(20):
-            position_raw, names = await self._batcher.call("SCAN", position, "MATCH", pattern, "COUNT", 500)
-            position = position_raw.decode()
-            ids = [name.decode().rsplit(":", 1)[1] for name in names]
-            calls = [
-                self._batcher.call("HMGET", self._keys.receipt(i), "s", "src", "w", "r", "x", "c")
-                for i in ids
-            ]
-            for receipt, call in zip(ids, calls, strict=True):
-                record = _receipt(receipt, await call)
+            reply = await self._batcher.call("SCAN", position, "MATCH", pattern, "COUNT", 500)
+            ids = sorted(name.decode().rsplit(":", 1)[1] for name in reply[1])
+            for at, record in enumerate(await self._records(ids[given:]), given + 1):
                 if record is not None and (state is None or record["state"] == state):
                     found.append(record)
-            if position == "0" or len(found) >= limit:
+                if len(found) == limit and at < len(ids):
+                    return found, f"{position}.{at}"
+            position, given = reply[0].decode(), 0
+            if position == "0" or len(found) == limit:
                 break
         return found, None if position == "0" else position
+
+    async def _records(self, receipts: Sequence[str]) -> Sequence[dict[str, Any] | None]:
+        fields = ("s", "src", "w", "r", "x", "c")
+        calls = [self._batcher.call("HMGET", self._keys.receipt(each), *fields) for each in receipts]
+        return [_receipt(each, await call) for each, call in zip(receipts, calls, strict=True)]
 
     async def start_run(self, trigger: QueuedTrigger, nodes: int) -> bool:
         """Make the run of a queued trigger, once; acknowledges the entry. True when it was not there before."""

@@ -10,6 +10,7 @@ from starlette.responses import PlainTextResponse
 from starlette.routing import Route
 
 from app.api.edge import allowed_hosts, host_name
+from app.errors import EngineFault
 from app.main import create_app
 from app.settings import Settings
 
@@ -105,9 +106,10 @@ async def test_workflows_may_be_larger_than_other_bodies(api: httpx.AsyncClient)
     assert answer.status_code == 400
 
 
-async def test_an_unexpected_error_says_nothing_of_its_cause(settings: Settings):
+@pytest.mark.parametrize("fault", [RuntimeError, EngineFault])
+async def test_an_unexpected_error_says_nothing_of_its_cause(settings: Settings, fault: type[Exception]):
     async def broken(_: Request) -> PlainTextResponse:
-        raise RuntimeError("the password is hunter2")
+        raise fault("the password is hunter2")
 
     app = create_app(settings, extra_routes=[Route("/broken", broken)])
     transport = httpx.ASGITransport(app, raise_app_exceptions=False)

@@ -170,3 +170,22 @@ async def test_a_client_that_leaves_ends_its_stream(server: str, begin: Begin, s
             first = await anext(stream.aiter_lines())
             assert first.startswith("id: ")
         assert (await client.get("/livez")).status_code == 200
+
+
+@pytest.mark.parametrize("path", ["triggers?cursor=" + "9" * 20, "triggers?cursor=1.2", "audit?cursor=1-1"])
+async def test_a_cursor_that_was_never_given_is_no_fault(api: httpx.AsyncClient, path: str):
+    assert (await api.get(f"/api/v1/{path}")).status_code == 200
+
+
+@pytest.mark.parametrize("cursor", ["9" * 30 + "-1", "1-2-3", "x"])
+async def test_what_is_no_cursor_of_the_audit_is_invalid(api: httpx.AsyncClient, cursor: str):
+    assert (await api.get("/api/v1/audit", params={"cursor": cursor})).status_code == 422
+
+
+async def test_failed_records_of_an_unknown_node_are_not_found(api: httpx.AsyncClient, begin: Begin):
+    assert (await api.get(f"/api/v1/runs/{await begin()}/nodes/nobody/records")).status_code == 404
+
+
+async def test_an_unknown_status_of_items_is_invalid(api: httpx.AsyncClient, begin: Begin):
+    answer = await api.get(f"/api/v1/runs/{await begin()}/nodes/read/items?status=odd")
+    assert answer.status_code == 422

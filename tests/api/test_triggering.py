@@ -131,3 +131,30 @@ async def test_triggers_are_counted(api: httpx.AsyncClient):
     text = (await api.get("/metrics")).text
     assert 'headrace_triggers_total{outcome="queued",source="api"} 1.0' in text
     assert 'headrace_queue_depth{queue="triggers"} 1.0' in text
+
+
+async def test_a_repeat_gets_the_first_answer_though_the_workflow_changed(
+    api: httpx.AsyncClient, document: dict[str, Any]
+):
+    headers = {"idempotency-key": "order-11"}
+    first = await api.post(PATH, json=GOOD, headers=headers)
+    await api.put("/api/v1/workflows/shop", json=document | {"params": {"required": ["another"]}})
+    assert (await api.post(PATH, json=GOOD)).status_code == 422
+    assert (await api.post(PATH, json=GOOD, headers=headers)).json() == first.json()
+    await api.delete("/api/v1/workflows/shop")
+    assert (await api.post(PATH, json=GOOD, headers=headers)).json() == first.json()
+    assert (await api.post(PATH, json={}, headers=headers)).json()["code"] == "idempotency_conflict"
+
+
+async def test_a_page_of_receipts_holds_no_more_than_its_limit(api: httpx.AsyncClient):
+    made = {(await api.post(PATH, json=GOOD)).json()["receipt"] for _ in range(5)}
+    seen: list[str] = []
+    query = {"limit": "2"}
+    while True:
+        page = (await api.get("/api/v1/triggers", params=query)).json()
+        assert len(page["items"]) <= 2
+        seen += [receipt["id"] for receipt in page["items"]]
+        if page["next_cursor"] is None:
+            break
+        query["cursor"] = page["next_cursor"]
+    assert sorted(seen) == sorted(made)

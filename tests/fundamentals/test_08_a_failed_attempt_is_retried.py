@@ -16,7 +16,10 @@ async def test_a_node_that_fails_twice_succeeds_with_its_third_attempt(stage):
     assert await stage.ended(run) == "succeeded"
     attempts = await stage.store.runs.attempts(run, "call")
     assert [attempt["attempt"] for attempt in attempts] == [1, 2, 3]
-    assert attempts[0]["error"] == {"type": "Broken", "message": "it broke"}
+    assert [attempt["status"] for attempt in attempts] == ["failed", "failed", "succeeded"]
+    broken = {"type": "Broken", "message": "it broke"}
+    assert [attempt["error"] for attempt in attempts] == [broken, broken, None]
+    assert (await stage.node(run, "call"))["error"] is None
 
 
 async def test_after_the_last_attempt_the_node_has_failed(stage):

@@ -209,6 +209,17 @@ async def test_failed_records_are_kept_once_by_their_position(node: Speaker):
     assert (await node.record())["failed_records"] == 3
 
 
+async def test_a_page_of_failed_records_holds_no_more_than_its_limit(node: Speaker):
+    failed = [{"index": index, "type": "BadPrice", "message": "negative"} for index in range(5)]
+    await node.store.nodes.records(node.call, 1, failed)
+    pages, cursor = list[list[int]](), None
+    while not pages or cursor is not None:
+        page, cursor = await node.store.runs.records(node.call.run, "a", 2, cursor)
+        pages.append([record["index"] for record in page])
+    assert [len(page) for page in pages] == [2, 2, 1]
+    assert sorted(index for page in pages for index in page) == [0, 1, 2, 3, 4]
+
+
 async def test_no_more_failed_records_are_kept_than_there_is_room_for(node: Speaker, monkeypatch):
     from app.store import nodes
 

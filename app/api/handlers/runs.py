@@ -11,10 +11,12 @@ from app.api.access import Principal
 from app.api.context import Api
 from app.api.http import Call, json_reply
 from app.api.moments import parse_since
+from app.core.states import NodeStatus
 from app.errors import Forbidden, InvalidInput, NotFound, Place
 
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _CURSOR = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
+_STATUSES = {str(status) for status in NodeStatus}
 _NODE = re.compile(r"[a-z][a-z0-9_]{0,62}(:(0|[1-9][0-9]{0,8}))?")
 
 
@@ -110,16 +112,17 @@ async def list_items(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/items?status=."""
     run = await visible_run(call, api)
     limit, cursor = _page(call)
-    node = ref_of(call)
-    return _listed(
-        *await api.store.runs.items(run["id"], node, call.query.get("status") or None, limit, cursor)
-    )
+    status = call.query.get("status") or None
+    if status is not None and status not in _STATUSES:
+        raise InvalidInput(places=[Place("/status", f"one of {', '.join(sorted(_STATUSES))} is expected")])
+    return _listed(*await api.store.runs.items(run["id"], ref_of(call), status, limit, cursor))
 
 
 async def list_records(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/records: the ledger of failed records."""
-    run = await visible_run(call, api)
-    return _listed(*await api.store.runs.records(run["id"], ref_of(call), *_page(call)))
+    run, ref = await visible_run(call, api), ref_of(call)
+    await api.store.runs.node(run["id"], ref)
+    return _listed(*await api.store.runs.records(run["id"], ref, *_page(call)))
 
 
 async def list_attempts(call: Call, api: Api) -> ASGIApp:

@@ -34,20 +34,33 @@ async def start_run(call: Call, api: Api) -> ASGIApp:
     raw = await call.body()
     request = read(RunRequest, decode_json(raw) if raw else {})
     key = _idempotency_key(call.header(b"idempotency-key"))
-    published = await api.published.usable(call.params["workflow"], request.version)
     principal: Principal = call.principal
+    name = call.params["workflow"]
+    scope, digest = (f"{name}:{principal.id}", sha256(raw).hexdigest()) if key else (None, None)
+    try:
+        published = await api.published.usable(name, request.version)
+        params = published.params(request.params)
+    except (InvalidInput, Conflict):
+        # the workflow may have changed since it was accepted: a repeat still gets the first answer
+        first = await api.store.triggers.first(scope, key, digest) if key and scope and digest else None
+        if first is None:
+            raise
+        return _told(first)
     trigger = Trigger(
         workflow=published.name,
         version=published.version,
         source="api",
-        params=published.params(request.params),
+        params=params,
         labels=request.labels,
         priority=request.priority,
-        scope=f"{published.name}:{principal.id}" if key else None,
+        scope=scope,
         key=key,
-        digest=sha256(raw).hexdigest() if key else None,
+        digest=digest,
     )
-    accepted = await _accept(api, trigger)
+    return _told(await _accept(api, trigger))
+
+
+def _told(accepted: Accepted) -> Reply:
     body = {"run": accepted.run, "receipt": accepted.receipt}
     place = f"/api/v1/runs/{accepted.run}" if accepted.run else f"/api/v1/triggers/{accepted.receipt}"
     return Reply(202, orjson.dumps(body), [JSON_TYPE, (b"location", place.encode())])
