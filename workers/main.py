@@ -21,6 +21,7 @@ from app.errors import HeadraceError, StoreUnavailable
 from app.nodetypes_files import NodeTypeFiles
 from app.settings import Settings
 from app.store.arqpool import arq_pool
+from app.store.client import translate
 from app.store.store import Store
 from workers.executors.base import Executor, Report
 from workers.executors.process import ProcessExecutor
@@ -102,8 +103,9 @@ async def work(settings: Settings, make_executor: MakeExecutor) -> int:
     ]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     failed = runtime.failed.is_set() or running.done()
-    if running.done() and not running.cancelled() and running.exception() is not None:
-        log.error("arq's loop ended", exc_info=running.exception())
+    if running.done() and not running.cancelled() and (error := running.exception()) is not None:
+        away = isinstance(error, Exception) and isinstance(translate(error), StoreUnavailable)
+        log.error("arq's loop ended", store_away=away, exc_info=None if away else error)
     for wait in waits:
         wait.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
