@@ -111,9 +111,15 @@ class RunHandler:
     """Handles one entry of `active`: the run's signals become one commit."""
 
     def __init__(
-        self, store: Store, dispatcher: Dispatcher, settings: Settings, wake: Callable[[int], None]
+        self,
+        store: Store,
+        stream: SharedStream,
+        dispatcher: Dispatcher,
+        settings: Settings,
+        wake: Callable[[int], None],
     ) -> None:
         self._store = store
+        self._stream = stream
         self._dispatcher = dispatcher
         self._max_deliveries = settings.max_deliveries
         self._wake = wake
@@ -125,8 +131,7 @@ class RunHandler:
         while True:
             loaded = await self._store.engine.load(run, self._guesses.pop(run, None))
             if loaded is None:
-                await self._store.batcher.call("XACK", self._store.keys.active, "workers", entry.id)
-                await self._store.batcher.call("XDEL", self._store.keys.active, entry.id)
+                await self._stream.drop(entry)
                 return
             try:
                 await self._advance(entry, loaded)

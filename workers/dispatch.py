@@ -14,7 +14,7 @@ from hashlib import blake2b
 import structlog
 
 from app.core.graph import Graph
-from app.core.signals import Signal, SignalKind
+from app.core.signals import exit_of
 from app.core.tasks import Task
 from app.core.tokens import LIFETIME_MS, TokenClaims, sign
 from app.core.view import split_ref
@@ -102,10 +102,11 @@ class Dispatcher:
         """The executor cannot run it: that is an end of the launch, and its run must hear of it."""
         log.error("a node could not be started", task=task.encode(), error=str(error))
         message = error.message if isinstance(error, HeadraceError) else "the program could not be started"
-        signal = Signal(SignalKind.EXIT, task.ref, attempt=task.attempt, launch=task.launch, type="executor",
-                        message=message, retryable=not isinstance(error, NotFound), infra=infra)  # fmt: skip
+        signal = exit_of(
+            task, type="executor", message=message, retryable=not isinstance(error, NotFound), infra=infra
+        )
         try:
-            await self._store.workers.exited(signal, task.run)
+            await self._store.workers.exited(task.run, signal)
         except StoreUnavailable:
             log.warning("the store is away; the submission is taken up again", task=task.encode())
 

@@ -7,7 +7,7 @@ from time import monotonic
 
 import structlog
 
-from app.core.signals import Signal, SignalKind
+from app.core.signals import exit_of
 from app.core.states import NODE_LIVE
 from app.core.tasks import Task
 from app.errors import HeadraceError
@@ -56,9 +56,8 @@ class Recovery:
         for task, (status, attempt, launch, _) in zip(lost, states, strict=True):
             if status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch):
                 log.error("a holder of a slot is lost", task=task.encode())
-                await workers.exited(
-                    Signal(SignalKind.EXIT, task.ref, attempt=attempt, launch=launch, type="lost",
-                           message="nothing runs this attempt any more", infra=True), task.run)  # fmt: skip
+                gone = exit_of(task, type="lost", message="nothing runs this attempt any more", infra=True)
+                await workers.exited(task.run, gone)
                 count += 1
         return count
 

@@ -37,13 +37,13 @@ class Runtime:
         self.store = store
         self.settings = settings
         self.id = f"{host()}-{os.getpid()}-{secrets.token_hex(3)}"
-        self.executor = make_executor(store, self.id, self._exited)
+        self.executor = make_executor(store, self.id, store.workers.exited)
         self.dispatcher = Dispatcher(store, self.executor, settings)
         self.timers = Timers(store.engine)
         active = store.stream(store.keys.active, self.id)
         triggers = store.stream(store.keys.triggers, self.id)
         self.runs = StreamLoop(
-            active, settings, RunHandler(store, self.dispatcher, settings, self.timers.wake)
+            active, settings, RunHandler(store, active, self.dispatcher, settings, self.timers.wake)
         )
         self.triggers = StreamLoop(triggers, settings, TriggerHandler(store, triggers, settings))
         self.recovery = Recovery(store, self.dispatcher, [active, triggers], self.id)
@@ -52,9 +52,6 @@ class Runtime:
         self._loops: dict[asyncio.Task[None], str] = {}
         self._stopped = False
         self.executor.on_free = self.dispatcher.ring
-
-    async def _exited(self, run: str, signal: Any) -> None:
-        await self.store.workers.exited(signal, run)
 
     async def start(self) -> None:
         """Start the loops. Raises StoreUnavailable where the store cannot be reached."""

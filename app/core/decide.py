@@ -118,6 +118,7 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> tuple[set[str], set[str]]
     """What must be loaded to decide these signals: refs of node runs, and names of joins."""
     refs: set[str] = set()
     joins: set[str] = set()
+    told: set[tuple[str, int]] = set()
     for signal in signals:
         if signal.kind is SignalKind.FINISH:
             refs.update(graph.output.reads if graph.output else ())
@@ -132,6 +133,9 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> tuple[set[str], set[str]]
         if signal.kind is SignalKind.COLLECT:
             refs.update(f"{name}:{index}" for index in range(signal.start))
         first = signal.start if signal.kind is SignalKind.SETTLED else 0
+        if (name, first) in told:  # the items of a map have the same children
+            continue
+        told.add((name, first))
         for edge in node.children[first : first + MAX_CHANGES]:
             child = graph.nodes[edge.node]
             refs.update(graph.nodes[index].name for index in child.reads)

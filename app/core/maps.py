@@ -21,9 +21,10 @@ def begin(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
     """Start a map whose join says run. True when it is terminal at once. Raises ExpressionError."""
     assert node.map is not None
     items = node.map.items(env)
+    over = orjson.dumps(items)
     view = round_.change(node.name, NodeStatus.READY, NodeStatus.RUNNING, n=len(items), o=0, ok=0, bad=0, j=0,
-                         ov=orjson.dumps(items), y=round_.now, r=round_.now)  # fmt: skip
-    view.count, view.over = len(items), orjson.dumps(items)
+                         ov=over, y=round_.now, r=round_.now)  # fmt: skip
+    view.count, view.over = len(items), over
     if not items:
         return _complete(round_, node, view)
     return expand(round_, node)
@@ -36,6 +37,8 @@ def expand(round_: Round, node: NodeDef) -> bool:
     if view.status is not NodeStatus.RUNNING:
         return False
     limit = node.map.max_parallel or view.count
+    if view.cursor == view.count or view.cursor - view.ok - view.bad >= limit:
+        return False
     env = round_.env_of(node)
     while view.cursor < view.count and view.cursor - view.ok - view.bad < limit:
         if not round_.room:

@@ -27,6 +27,20 @@ def iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
+def node_event(kind: str, ref: str, **members: Any) -> dict[str, Any]:
+    """An event about a node run, `kind` being "node" (a transition) or "step": {type, node, ..., item?}."""
+    name, item = split_ref(ref)
+    event: dict[str, Any] = {"type": kind, "node": name, **members}
+    if item is not None:
+        event["item"] = item
+    return event
+
+
+def transition(ref: str, before: NodeStatus, after: NodeStatus, attempt: int, at: str) -> dict[str, Any]:
+    """The event of a node run's transition; `at` as iso() gives it."""
+    return node_event("node", ref, **{"from": before, "to": after, "attempt": attempt, "at": at})
+
+
 class Round:
     """Mutable while one decision is made. Nothing outside core/ sees it."""
 
@@ -69,20 +83,12 @@ class Round:
         attempt = fields.get("a", node.attempt)
         for status in path:
             check_node(change.status, status)
-            self._tell(ref, change.status, status, int(attempt))
+            self.changes.events.append(transition(ref, change.status, status, int(attempt), iso(self.now)))
             change.status = status
         change.fields.update(fields)
         node.status = change.status
         node.attempt = int(attempt)
         return node
-
-    def _tell(self, ref: str, before: NodeStatus, after: NodeStatus, attempt: int) -> None:
-        name, item = split_ref(ref)
-        event: dict[str, Any] = {"type": "node", "node": name, "from": before, "to": after, "attempt": attempt,
-                                 "at": iso(self.now)}  # fmt: skip
-        if item is not None:
-            event["item"] = item
-        self.changes.events.append(event)
 
     def enqueue(self, ref: str, attempt: int, launch: int, **fields: Value) -> None:
         """Make a node run ready: it waits for admission from now on."""

@@ -81,26 +81,25 @@ def settle(round_: Round, name: str, start: int) -> None:
 def _arrive(round_: Round, node: NodeDef, edge: Edge) -> bool:
     """One upstream of a child is terminal. True when that ends the child too. Raises NotLoaded before any change."""
     child = round_.graph.nodes[edge.node]
-    single = len(child.needs) == 1
-    count = JoinCount() if single else _join(round_, child.name)
+    count = JoinCount() if len(child.needs) == 1 else _join(round_, child.name)
     if count.decided:
         return False
     try:
         outcome = _outcome(round_, node, child, edge)
     except ExpressionError as error:
-        _decided(round_, child, count, single)
+        _decided(round_, child)
         return _fail(round_, child, error)
     count = JoinCount(count.succeeded, count.failed, count.skipped)
     setattr(count, outcome, getattr(count, outcome) + 1)
     verdict = judge(child.join, count, len(child.needs))
     if verdict is Verdict.RUN:
         env = round_.env_of(child)
-        _decided(round_, child, count, single)
+        _decided(round_, child)
         return start_node(round_, child, env)
     if verdict is Verdict.WAIT:
         round_.view.joins[child.name] = round_.changes.joins[child.name] = count
         return False
-    _decided(round_, child, count, single)
+    _decided(round_, child)
     round_.change(
         child.name, NodeStatus.SKIPPED if verdict is Verdict.SKIP else NodeStatus.BLOCKED, z=round_.now
     )
@@ -116,11 +115,10 @@ def _join(round_: Round, name: str) -> JoinCount:
     return count
 
 
-def _decided(round_: Round, child: NodeDef, count: JoinCount, single: bool) -> None:
+def _decided(round_: Round, child: NodeDef) -> None:
     """A join decided before all its upstream nodes ended must not be decided again."""
-    if not single:
-        done = JoinCount(count.succeeded, count.failed, count.skipped, decided=True)
-        round_.view.joins[child.name] = round_.changes.joins[child.name] = done
+    if len(child.needs) > 1:
+        round_.view.joins[child.name] = round_.changes.joins[child.name] = JoinCount(decided=True)
 
 
 def _outcome(round_: Round, node: NodeDef, child: NodeDef, edge: Edge) -> str:

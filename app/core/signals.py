@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from app.core.tasks import Task
 from app.errors import EngineFault
 
 VERSION = 1
@@ -56,6 +57,23 @@ class Signal:
     """exit: an infrastructure fault, which has a budget of its own."""
     output: str | None = None
     """exit: the JSON that a node which never called start left as its metadata."""
+
+
+def exit_of(
+    task: Task,
+    *,
+    code: int | None = None,
+    type: str = "",
+    message: str = "",
+    retryable: bool = True,
+    infra: bool = False,
+    output: str | None = None,
+) -> Signal:
+    """The end of a launch, as an executor or a sweep tells it; the fields as in Signal."""
+    return Signal(
+        SignalKind.EXIT, task.ref, task.attempt, task.launch,
+        code=code, type=type, message=message, retryable=retryable, infra=infra, output=output,
+    )  # fmt: skip
 
 
 _SHORT = {"ref": "n", "attempt": "a", "launch": "l", "start": "f", "code": "c", "type": "t", "message": "m",

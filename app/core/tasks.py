@@ -5,6 +5,11 @@ from __future__ import annotations
 from typing import NamedTuple
 
 
+def timer_member(run: str, ref: str) -> str:
+    """The member of the timers that belongs to a node run."""
+    return f"{run}|{ref}"
+
+
 class Task(NamedTuple):
     run: str
     ref: str
@@ -24,5 +29,4 @@ class Task(NamedTuple):
 
     @property
     def timer(self) -> str:
-        """The member of the timers that belongs to the node run."""
-        return f"{self.run}|{self.ref}"
+        return timer_member(self.run, self.ref)

@@ -107,7 +107,7 @@ class RunView:
 
 @dataclass(slots=True)
 class JoinCount:
-    """How the upstream nodes of a node ended so far; a negative `succeeded` marks one that was decided early."""
+    """How the upstream nodes of a node ended so far; `decided` ("x" in the store) ends the counting."""
 
     succeeded: int = 0
     failed: int = 0

@@ -21,6 +21,9 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 from app.errors import EngineFault, StoreUnavailable
 from app.store.wire import Arg, Wire, open_wire
 
+MAX_CONNECTIONS = 64
+"""Of a client for blocking reads: a process has a few."""
+
 
 def _lua(name: str) -> str:
     """The source of app/store/lua/NAME.lua, with each `--@include X` line replaced by lib/X.lua, each once."""
@@ -54,7 +57,7 @@ class Script:
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 
-def connect(url: str, timeout: float, *, max_connections: int = 64, raw: bool = False) -> aioredis.Redis:
+def connect(url: str, timeout: float, *, raw: bool = False) -> aioredis.Redis:
     """A client with timeouts on everything; never retries by itself, since a retry of a write must be a decision.
 
     A `raw` one gives replies as the server sent them: redis-py reshapes some only for some forms of a command.
@@ -65,7 +68,7 @@ def connect(url: str, timeout: float, *, max_connections: int = 64, raw: bool = 
         socket_connect_timeout=timeout,
         socket_keepalive=True,
         health_check_interval=15,
-        max_connections=max_connections,
+        max_connections=MAX_CONNECTIONS,
         retry=Retry(NoBackoff(), 0),
         decode_responses=False,
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,11 +11,11 @@ import orjson
 
 from app.core.decide import wanted
 from app.core.graph import Graph
-from app.core.round import iso
+from app.core.round import iso, transition
 from app.core.signals import Signal, SignalKind, decode, encode
 from app.core.states import NodeStatus, RunStatus, check_node
-from app.core.tasks import Task
-from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View, split_ref
+from app.core.tasks import Task, timer_member
+from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
 from app.errors import CommitConflict, EngineFault
 from app.store.client import Arg, Batcher, Script, heard, pairs
 from app.store.keys import GROUP, Keys
@@ -174,7 +174,8 @@ class Engine:
                 self._keys.run(task.run),
             ]
             args += [task.encode(), task.timer, task.attempt, task.launch, start_ms]
-            args.append(node_event(task.ref, NodeStatus.READY, NodeStatus.STARTING, task.attempt, at))
+            event = transition(task.ref, NodeStatus.READY, NodeStatus.STARTING, task.attempt, at)
+            args.append(orjson.dumps(event))
         return await self._batcher.script(ADMIT, names, args)
 
     async def ready_heads(self, count: int) -> list[Task]:
@@ -202,16 +203,10 @@ class Engine:
     async def fire(self, run: str, ref: str, score: str, signal: Signal) -> bool:
         """Turn a due timer into a signal, once. False where another worker did, or it was moved meanwhile."""
         keys = [self._keys.run(run), self._keys.inbox(run), self._keys.active, self._keys.timers]
-        return await self._batcher.script(SIGNAL, keys, [run, encode(signal), f"{run}|{ref}", score]) == 1
-
-
-def node_event(ref: str, before: NodeStatus, after: NodeStatus, attempt: int, at: str) -> bytes:
-    """The JSON of a transition that a script makes by itself."""
-    name, item = split_ref(ref)
-    event = {"type": "node", "node": name, "from": before, "to": after, "attempt": attempt, "at": at}
-    if item is not None:
-        event["item"] = item
-    return orjson.dumps(event)
+        return (
+            await self._batcher.script(SIGNAL, keys, [run, encode(signal), timer_member(run, ref), score])
+            == 1
+        )
 
 
 def _sections(
@@ -226,8 +221,8 @@ def _sections(
         for name, value in fields.items():
             args += (name, value)
     _pairs(args, ((name, count.encode()) for name, count in changes.joins.items()))
-    _pairs(args, ((f"{run}|{ref}", ms) for ref, ms in changes.timers.items() if ms is not None))
-    _list(args, [f"{run}|{ref}" for ref, ms in changes.timers.items() if ms is None])
+    _pairs(args, ((timer_member(run, ref), ms) for ref, ms in changes.timers.items() if ms is not None))
+    _list(args, [timer_member(run, ref) for ref, ms in changes.timers.items() if ms is None])
     _pairs(args, ((Task(run, *ready).encode(), now) for ready in changes.ready))
     _list(args, [Task(run, *ended).encode() for ended in changes.release])
     _list(args, [orjson.dumps(event) for event in changes.events])
@@ -235,13 +230,11 @@ def _sections(
     _pairs(args, dead)
 
 
-def _list(args: list[Arg], values: Sequence[Arg]) -> None:
-    args.append(len(values))
+def _list(args: list[Arg], values: Sequence[Arg], each: int = 1) -> None:
+    """A section: the number of its members, `each` values long, then the values."""
+    args.append(len(values) // each)
     args.extend(values)
 
 
-def _pairs(args: list[Arg], pairs: object) -> None:
-    rows = list(pairs)  # pyright: ignore
-    args.append(len(rows))
-    for row in rows:
-        args.extend(row)
+def _pairs(args: list[Arg], rows: Iterable[tuple[Arg, Arg]]) -> None:
+    _list(args, [value for row in rows for value in row], each=2)

@@ -11,13 +11,12 @@ from typing import Any
 import orjson
 
 from app.core.attempts import FINALIZE_GRACE_MS
-from app.core.round import iso
+from app.core.round import iso, node_event, transition
 from app.core.signals import Signal, SignalKind, encode
 from app.core.states import STEPS, NodeStatus, Step, check_node
-from app.core.view import split_ref
+from app.core.tasks import timer_member
 from app.errors import EngineFault, NotFound, StaleEpoch, StepConflict
 from app.store.client import Arg, Batcher, Script
-from app.store.engine import node_event
 from app.store.keys import Keys
 
 START = Script("start")
@@ -83,7 +82,7 @@ class Nodes:
         Raises NotFound, StaleEpoch.
         """
         keys = self._keys
-        event = node_event(
+        event = transition(
             call.ref, NodeStatus.STARTING, NodeStatus.RUNNING, call.attempt, iso(time_ns() // 1_000_000)
         )
         started = self._batcher.script(
@@ -92,9 +91,9 @@ class Nodes:
             [
                 call.attempt,
                 instance,
-                f"{call.run}|{call.ref}",
+                timer_member(call.run, call.ref),
                 due_ms,
-                event,
+                orjson.dumps(event),
                 NodeStatus.STARTING,
                 NodeStatus.RUNNING,
             ],
@@ -114,7 +113,15 @@ class Nodes:
         ends = [report.step for report in steps if report.seq is None]
         final = Step.FINALIZE in ends
         done = encode(Signal(SignalKind.DONE, call.ref, attempt=call.attempt)) if final else b""
-        args: list[Arg] = [call.attempt, epoch, run, f"{run}|{call.ref}", FINALIZE_GRACE_MS, done, len(steps)]
+        args: list[Arg] = [
+            call.attempt,
+            epoch,
+            run,
+            timer_member(run, call.ref),
+            FINALIZE_GRACE_MS,
+            done,
+            len(steps),
+        ]
         at = iso(time_ns() // 1_000_000) if ends else ""
         for report in steps:
             args += _entry(call, epoch, report, at)
@@ -183,16 +190,8 @@ def _entry(call: NodeCall, epoch: int, report: StepReport, at: str) -> tuple[Arg
     digest = blake2b(data + b"\0" + metadata, digest_size=8).hexdigest()
     event: bytes = b""
     if report.seq is None:
-        name, item = split_ref(call.ref)
-        record = {
-            "type": "step",
-            "node": name,
-            "step": report.step,
-            "attempt": call.attempt,
-            "epoch": epoch,
-            "at": at,
-        }
-        event = orjson.dumps(record if item is None else {**record, "item": item})
+        members = {"step": report.step, "attempt": call.attempt, "epoch": epoch, "at": at}
+        event = orjson.dumps(node_event("step", call.ref, **members))
     return (
         _NUMBER[Step(report.step)], "" if report.seq is None else report.seq, digest, data, metadata,
         "" if report.done is None else report.done, "" if report.total is None else report.total, event,

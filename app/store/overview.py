@@ -8,9 +8,9 @@ from app.core.round import iso
 from app.core.tasks import Task
 from app.core.view import split_ref
 from app.store.client import Batcher, pairs
+from app.store.engine import GLOBAL_POOL
 from app.store.keys import Keys
 
-GLOBAL = "global"
 MAX_HOLDERS = 1000
 """Holders of one pool that are listed; `used` counts all."""
 
@@ -38,7 +38,7 @@ class Overview:
             name.decode(): int(slots)
             for name, slots in pairs(await self._batch.call("HGETALL", self._keys.pools))
         }
-        return {GLOBAL: self._global_slots} | found
+        return {GLOBAL_POOL: self._global_slots} | found
 
     async def used(self) -> dict[str, int]:
         """Pool -> slots that are held."""
@@ -59,7 +59,7 @@ class Overview:
                 _holder(task, since)
                 for task, since in sorted(held, key=lambda pair: int(pair[1]))[:MAX_HOLDERS]
             ]
-            waits = waiting if name == GLOBAL else 0
+            waits = waiting if name == GLOBAL_POOL else 0
             found.append(
                 {"name": name, "slots": slots, "used": len(held), "holders": holders, "waiting": waits}
             )

@@ -86,6 +86,11 @@ class SharedStream:
         if ids:
             await self._command("XCLAIM", self.key, GROUP, self.consumer, 0, *ids, "JUSTID")
 
+    async def drop(self, entry: Entry) -> None:
+        """Take out an entry that stands for nothing any more."""
+        await self._command("XACK", self.key, GROUP, entry.id)
+        await self._command("XDEL", self.key, entry.id)
+
     async def give_back(self, entry: Entry, idle_ms: int) -> None:
         """Leave an entry to workers that can read it: soon to be reclaimed, and this delivery not counted."""
         retries = max(entry.deliveries - 1, 0)

@@ -81,8 +81,8 @@ class Workers:
         """Keep submissions that are under way from being taken over."""
         if tasks:
             until = await self.now() + self._lease_ms
-            pairs = [value for task in tasks for value in (until, task.encode())]
-            await self._batcher.call("ZADD", self._keys.launches, "XX", *pairs)
+            scores = [value for task in tasks for value in (until, task.encode())]
+            await self._batcher.call("ZADD", self._keys.launches, "XX", *scores)
 
     async def launched(self, task: Task, host: str, run_ms: int, record: dict[str, Any]) -> bool:
         """Record the process of a launch. False when the launch is not live any more: stop the process."""
@@ -108,7 +108,7 @@ class Workers:
         rows = await self._batcher.call("HGETALL", self._keys.procs(host))
         return {Task.parse(task): orjson.loads(record) for task, record in pairs(rows)}
 
-    async def exited(self, signal: Signal, run: str) -> None:
+    async def exited(self, run: str, signal: Signal) -> None:
         """Tell the run that a launch ended, unless its attempt has ended by itself already."""
         keys = self._keys
         names = [keys.node(run, signal.ref), keys.run(run), keys.inbox(run), keys.active]
@@ -116,6 +116,7 @@ class Workers:
         await self._batcher.script(EXIT, names, args)
 
     async def adopt(self, task: Task, host: str, record: dict[str, Any]) -> None:
+        """Another worker watches the process from now on; `record` names it."""
         await self._batcher.call("HSET", self._keys.procs(host), task.encode(), orjson.dumps(record))
 
     async def forget_process(self, task: Task, host: str) -> None:

@@ -236,12 +236,12 @@ class Execution:
                 self._consumed += len(batch)
             else:
                 self._one_by_one(batch)
-            if (
-                self._control.attention
-                or self._consumed >= self._due_records
-                or time.monotonic() >= self._due
-            ):
-                self._pause()
+            self._pause_when_due()
+
+    def _pause_when_due(self) -> None:
+        """After a batch or a task; the loop over single records asks the same inline, for speed."""
+        if self._control.attention or self._consumed >= self._due_records or time.monotonic() >= self._due:
+            self._pause()
 
     def _one_by_one(self, batch: list[Any]) -> None:
         """A batch that failed, in batches of one: only the records at fault fail."""
@@ -292,12 +292,7 @@ class Execution:
                         self._pause()
                 window.popleft()
                 self._settle(record, task)
-                if (
-                    self._control.attention
-                    or self._consumed >= self._due_records
-                    or time.monotonic() >= self._due
-                ):
-                    self._pause()
+                self._pause_when_due()
         finally:
             left = [task for _, task in window if task is not None]
             for task in left:

@@ -55,7 +55,9 @@ async def test_a_chained_node_costs_a_bounded_number_of_round_trips_and_commands
     chain |= {f"n{i}": {"type": "step", "needs": [f"n{i - 1}"]} for i in range(1, 12)}
     run = await hand.begun(chain)
     executor = Instant()
-    handle = RunHandler(store, Dispatcher(store, executor, settings), settings, lambda _: None)
+    active = store.stream(store.keys.active, "hand")
+    dispatcher = Dispatcher(store, executor, settings)
+    handle = RunHandler(store, active, dispatcher, settings, lambda _: None)
 
     async def one() -> None:
         await handle(await hand.claim())

@@ -28,7 +28,7 @@ async def test_live_attempts_of_a_failed_run_give_their_slots_back(store: Store,
 
     assert await hand.admit(Task(run, "c", 1, 0)) == [-1], "nothing of an ended run starts"
     await store.nodes.checkpoint(call, epoch, STEPS)
-    await store.workers.exited(Signal(SignalKind.EXIT, "b", attempt=1, launch=0, code=-9), run)
+    await store.workers.exited(run, Signal(SignalKind.EXIT, "b", attempt=1, launch=0, code=-9))
     await hand.decide()
     assert await store.workers.holders() == {}
     assert {(await store.runs.node(run, ref))["status"] for ref in "ab"} == {"cancelled"}

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from app.core.signals import Signal, SignalKind
+from app.core.signals import Signal, SignalKind, exit_of
 from app.core.tasks import Task
 from app.store.store import Store
 from app.store.workers import Workers
@@ -76,25 +76,21 @@ async def test_renewing_keeps_a_submission_and_never_makes_one(store: Store, tas
     assert await store.batcher.call("ZCARD", store.keys.launches) == 1
 
 
-def exit_of(task: Task, **more) -> Signal:
-    return Signal(SignalKind.EXIT, task.ref, attempt=task.attempt, launch=task.launch, **more)
-
-
 async def test_the_end_of_a_launch_is_a_signal(store: Store, hand, task: Task):
-    await store.workers.exited(exit_of(task, code=1), task.run)
+    await store.workers.exited(task.run, exit_of(task, code=1))
     assert len(await hand.inbox(task.run)) == 1
 
 
 @pytest.mark.parametrize("other", [{"attempt": 2}, {"launch": 1}])
 async def test_the_end_of_an_earlier_launch_is_none(store: Store, hand, task: Task, other: dict[str, int]):
-    await store.workers.exited(exit_of(task._replace(**other), code=1), task.run)
+    await store.workers.exited(task.run, exit_of(task._replace(**other), code=1))
     assert await hand.inbox(task.run) == []
 
 
 async def test_the_end_of_a_launch_whose_final_checkpoint_is_known_is_none(store: Store, hand):
     run = await hand.begin(ONE)
     await hand.finish(run, "a")
-    await store.workers.exited(exit_of(Task(run, "a", 1, 0), code=0), run)
+    await store.workers.exited(run, exit_of(Task(run, "a", 1, 0), code=0))
     assert len(await hand.inbox(run)) == 1, "the final checkpoint said it all"
 
 

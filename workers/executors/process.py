@@ -19,7 +19,7 @@ from typing import Any
 
 import structlog
 
-from app.core.signals import Signal, SignalKind
+from app.core.signals import Signal, exit_of
 from app.core.states import NODE_LIVE
 from app.core.tasks import Task
 from app.errors import StoreUnavailable, Unavailable
@@ -165,17 +165,14 @@ class ProcessExecutor:
         await self._tell(task, self._exit_signal(task, files, code, found_gone))
 
     def _exit_signal(self, task: Task, files: LaunchFiles, code: int | None, found_gone: bool) -> Signal:
-        exit_ = SignalKind.EXIT
         killed = code is None or code < 0
         if killed and (found_gone or code is None):
             text = "the process was gone after its worker had died" if found_gone else "the process is gone"
-            return Signal(exit_, task.ref, attempt=task.attempt, launch=task.launch, code=code, type="lost",
-                          message=text, infra=True)  # fmt: skip
+            return exit_of(task, code=code, type="lost", message=text, infra=True)
         output, problem = files.read_output() if code == 0 else (None, None)
         if problem is not None:
-            return Signal(exit_, task.ref, attempt=task.attempt, launch=task.launch, code=code, type="bad_output",
-                          message=problem)  # fmt: skip
-        return Signal(exit_, task.ref, attempt=task.attempt, launch=task.launch, code=code, output=output)
+            return exit_of(task, code=code, type="bad_output", message=problem)
+        return exit_of(task, code=code, output=output)
 
     async def _tell(self, task: Task, signal_: Signal) -> None:
         while True:
