@@ -24,7 +24,7 @@ test: setup  ## the whole test suite (ARGS="-k name")
 
 check: setup  ## format, lint, types, and the direction of imports
 	$(VENV)/ruff format --check $(CODE)
-	$(VENV)/ruff check $(CODE)
+	$(VENV)/ruff check --no-cache $(CODE)
 	$(VENV)/basedpyright
 	$(VENV)/lint-imports
 

@@ -9,11 +9,11 @@ from typing import Any
 
 import pytest
 import yaml
-from app.core.spec import parse_workflow
-from app.core.validate import check
 from PIL import Image
 
 from app.core.nodetypes import NodeType
+from app.core.spec import parse_workflow
+from app.core.validate import check
 from headrace.testing import Outcome, run_node
 from headrace_nodes import demo
 from headrace_nodes.catalog_filter import CatalogFilter
