@@ -21,6 +21,7 @@ from app.api.pages import Pages
 from app.api.routes import ROUTES
 from app.api.table import API, Table
 from app.api.timings import Timings
+from app.core.placement import Placement
 from app.nodetypes_files import NodeTypeFiles
 from app.settings import Settings
 from app.store.store import Store
@@ -43,10 +44,12 @@ def create_app(settings: Settings | None = None, *, extra_routes: Sequence[BaseR
 
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
+        files = NodeTypeFiles.load(chosen)
+        placement = Placement.parse(chosen.executors, chosen.image_allow, files.types)
         store = await Store.open(chosen)
         try:
-            await _prepare(store, chosen)
-            table.serve(Api.over(store, chosen, timings, document(ROUTES)))
+            await _prepare(store, chosen, files)
+            table.serve(Api.over(store, chosen, timings, document(ROUTES), placement))
             yield
         finally:
             await store.close()
@@ -64,12 +67,12 @@ def create_app(settings: Settings | None = None, *, extra_routes: Sequence[BaseR
     )
 
 
-async def _prepare(store: Store, settings: Settings) -> None:
+async def _prepare(store: Store, settings: Settings, files: NodeTypeFiles) -> None:
     """What must be there before it can serve: the bootstrap key, the node types of the manifests."""
     key = settings.bootstrap_key.get_secret_value()
     if key:
         await store.api_keys.install(key)
-    for ref, node_type in NodeTypeFiles.load(settings).types.items():
+    for ref, node_type in files.types.items():
         if not await store.node_types.install(node_type):
             log.error("node type manifest not taken: the version exists with other content", ref=ref)
     health = await store.health()

@@ -39,6 +39,10 @@ class Settings(BaseSettings):
     """Where the process executor keeps the logs of nodes, one file per launch."""
     node_types: str = ""
     """Directories of node type manifests (*.json) with process commands, os.pathsep separated; the stock ones always."""
+    executors: str = "process"
+    """Where nodes run, comma separated, the first being the default: process, container, kubernetes."""
+    image_allow: str = ""
+    """Patterns of the images that nodes may name, comma separated, * for any text; empty: none."""
     worker_capacity: int = Field(default=4, ge=1)
     """How many node processes one worker runs at a time."""
     global_slots: int = Field(default=10_000, ge=1)

@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from hashlib import blake2b
 
 import structlog
@@ -22,6 +24,7 @@ from app.errors import HeadraceError, NotFound, StoreUnavailable, Unavailable
 from app.settings import Settings
 from app.store.store import Store
 from workers.executors.base import Executor, Launch
+from workers.executors.router import Router
 
 log = structlog.get_logger("headrace.dispatch")
 
@@ -35,11 +38,13 @@ class Dispatcher:
     def __init__(self, store: Store, executor: Executor, settings: Settings) -> None:
         self._store = store
         self._executor = executor
+        self._router = executor if isinstance(executor, Router) else None
         self._settings = settings
         self._bell = asyncio.Event()
         self._behind = False
         """Tasks are known to wait in the queue: a place or a slot that becomes free is worth a look."""
-        self._reserved = 0
+        self._reserved: Counter[Executor] = Counter()
+        """Places of each executor that are promised to tasks on their way through admission."""
         self._submitting: set[Task] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
@@ -50,19 +55,34 @@ class Dispatcher:
             self._bell.set()
 
     def free(self) -> int:
-        return 0 if self.draining else max(self._executor.free() - self._reserved, 0)
+        return 0 if self.draining else max(self._executor.free() - self._reserved.total(), 0)
+
+    def _reserve(self, tasks: Sequence[Task], graph: Graph) -> tuple[Sequence[Task], Counter[Executor]]:
+        """Those of the tasks that there are places for, first come first served, and the places, to be given back."""
+        places: Counter[Executor] = Counter()
+        if self._router is None:
+            chosen: Sequence[Task] = tasks[: min(self.free(), MOST)]
+            places[self._executor] = len(chosen)
+        else:
+            chosen = []
+            for task in () if self.draining else tasks[:MOST]:
+                executor = self._router.choose(graph.node(split_ref(task.ref)[0]))
+                if executor.free() > self._reserved[executor] + places[executor]:
+                    places[executor] += 1
+                    chosen.append(task)
+        self._reserved.update(places)
+        return chosen, places
 
     async def admit(self, tasks: Sequence[Task], graph: Graph, now: int) -> int:
         """Ask for slots for node runs of one graph, as many as this worker has places for; submit those that get one.
 
         Returns how many did.
         """
-        chosen = tasks[: min(self.free(), MOST)]
+        chosen, places = self._reserve(tasks, graph)
         if len(chosen) < len(tasks):
             self._behind = True
         if not chosen:
             return 0
-        self._reserved += len(chosen)
         try:
             wanted = [(task, graph.node(split_ref(task.ref)[0]).timeouts.start_ms) for task in chosen]
             verdicts = await self._store.engine.admit(wanted, now)
@@ -72,7 +92,7 @@ class Dispatcher:
                 elif verdict == 0:
                     self._behind = True
         finally:
-            self._reserved -= len(chosen)
+            self._reserved -= places
         return verdicts.count(1)
 
     def _launch(self, task: Task, graph: Graph) -> None:
@@ -87,7 +107,7 @@ class Dispatcher:
         """Hand a task to the executor; its submission stays leased to us until that is done."""
         try:
             node = graph.node(split_ref(task.ref)[0])
-            launch = Launch(task, node.type or "", self._environment(task, graph), node.timeouts.run_ms)
+            launch = Launch(task, graph, node, partial(self._environment, task, graph))
             await self._executor.submit(launch)
         except StoreUnavailable:
             log.warning("the store is away; the submission is taken up again", task=task.encode())

@@ -17,6 +17,7 @@ from arq.cron import cron
 from arq.worker import Worker
 
 from app import logsetup
+from app.core.placement import PROCESS, Placement
 from app.errors import HeadraceError, StoreUnavailable
 from app.nodetypes_files import NodeTypeFiles
 from app.settings import Settings
@@ -25,6 +26,7 @@ from app.store.client import translate
 from app.store.store import Store
 from workers.executors.base import Executor, Report
 from workers.executors.process import ProcessExecutor
+from workers.executors.router import Router
 from workers.runtime import MakeExecutor, Runtime
 
 log = structlog.get_logger("headrace.worker")
@@ -42,12 +44,20 @@ async def sweep(ctx: dict[Any, Any]) -> dict[str, int]:
     return await runtime.recovery.sweep()
 
 
-def process_executor(settings: Settings) -> MakeExecutor:
-    """The executor of this release: local processes, with commands from the manifests on this machine."""
+def configured_executors(settings: Settings) -> MakeExecutor:
+    """The executors that the settings list; process commands come from the manifests on this machine.
+
+    Raises UsageError for settings that make no sense.
+    """
     files = NodeTypeFiles.load(settings)
+    placement = Placement.parse(settings.executors, settings.image_allow, files.types)
 
     def make(store: Store, worker: str, report: Report) -> Executor:
-        return ProcessExecutor(store.workers, worker, settings, files.command, report)
+        executors: dict[str, Executor] = {}
+        for name in placement.executors:
+            if name == PROCESS:
+                executors[name] = ProcessExecutor(store.workers, worker, settings, files.command, report)
+        return Router(executors, placement)
 
     return make
 
@@ -133,7 +143,7 @@ def run_worker(settings: Settings) -> None:
     """The `headrace worker` command. Ends the process with 1 when a loop died."""
     logsetup.configure(settings)
     try:
-        code = uvloop.run(work(settings, process_executor(settings)))
+        code = uvloop.run(work(settings, configured_executors(settings)))
     except HeadraceError as error:
         log.error("the worker could not start", reason=error.message)
         code = 1

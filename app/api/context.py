@@ -10,6 +10,7 @@ from app.api.counters import TriggerCounts
 from app.api.hook_cache import HookCache
 from app.api.published import PublishedCache
 from app.api.timings import Timings
+from app.core.placement import Placement
 from app.settings import Settings
 from app.store.overview import Overview
 from app.store.store import Store
@@ -28,10 +29,14 @@ class Api:
     timings: Timings
     openapi: bytes
     """The OpenAPI document."""
+    placement: Placement
+    """Where nodes may run: what a document is checked against at publish."""
     counts: TriggerCounts = field(default_factory=TriggerCounts)
 
     @classmethod
-    def over(cls, store: Store, settings: Settings, timings: Timings, openapi: bytes) -> Self:
+    def over(
+        cls, store: Store, settings: Settings, timings: Timings, openapi: bytes, placement: Placement
+    ) -> Self:
         """Compose it over an open store."""
         return cls(
             settings=settings,
@@ -42,4 +47,5 @@ class Api:
             overview=Overview(store.batcher, store.keys, settings.global_slots),
             timings=timings,
             openapi=openapi,
+            placement=placement,
         )

@@ -92,6 +92,10 @@ class NodeDef:
     kind: Kind
     type: str | None
     """The pinned node type, `name@version`; None for every kind but a TASK of a type."""
+    image: str | None
+    """The image of a TASK that names one itself."""
+    executor: str | None
+    """The executor that the document asks for."""
     needs: tuple[Edge, ...]
     children: tuple[Edge, ...]
     join: Join
@@ -219,6 +223,8 @@ class _Builder:
             name=name,
             kind=kind,
             type=node.get("type"),
+            image=node.get("image"),
+            executor=node.get("executor"),
             needs=needs,
             children=children,
             join=Join(node.get("join", Join.ALL_SUCCEEDED)),

@@ -8,6 +8,8 @@ Node run (one hash, the checkpoint hash):
   m metadata (JSON); c rendered config (JSON); v the item (JSON, items only); x error (JSON)
   h last heartbeat ms; y ready ms; b starting ms; g launched ms; r running ms; z ended ms; u waiting until ms
   t why its process must stop; tm when that was decided; pd, pt progress; fr count of failed records
+  er why its executor cannot run it yet (JSON {code, detail, since ms, a attempt, l launch}); holds while the node run is
+  starting and a, l are its own: Unschedulable, ImagePullBackOff, FailedCreate, ...: see reasons.py
   A<n> an attempt that ended before the last: {started, ended, error} (JSON)
   maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; ov the items (JSON)
 Run (one hash):

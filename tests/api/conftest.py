@@ -37,6 +37,7 @@ def settings(valkey: EmbeddedValkey, prefix: str, tmp_path: Path) -> Settings:
         bootstrap_key=SecretStr(ADMIN_KEY),
         log_dir=tmp_path / "logs",
         log_level="critical",
+        executors="process,kubernetes",
     )
 
 

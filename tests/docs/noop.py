@@ -54,9 +54,9 @@ class NoopExecutor(Executor):
         return min(CAPACITY - len(self._playing), self._processes.free())
 
     async def submit(self, launch: Launch) -> None:
-        if not launch.node_type.startswith("noop@"):
+        if not (launch.node.type or "").startswith("noop@"):
             await self._processes.submit(launch)
-        elif await self._store.workers.launched(launch.task, HOST, launch.run_ms, {"pid": 0}):
+        elif await self._store.workers.launched(launch.task, HOST, launch.node.timeouts.run_ms, {"pid": 0}):
             playing = asyncio.create_task(self._play(launch))
             self._playing.add(playing)
             playing.add_done_callback(self._ended)

@@ -24,7 +24,7 @@ from headrace_nodes import demo
 from tests.docs.noop import NOOP, NoopExecutor
 from workers.executors.base import Executor, Report
 from workers.executors.process import end_all
-from workers.main import process_executor
+from workers.main import configured_executors
 from workers.runtime import Runtime
 
 KEY = "hr_root_0123456789abcdef0123"
@@ -79,7 +79,7 @@ class Place:
         server = uvicorn.Server(config)
         serving = asyncio.create_task(server.serve([self._listener]))
         store = await Store.open(self.settings)
-        make_processes = process_executor(self.settings)
+        make_processes = configured_executors(self.settings)
 
         def make(store: Store, worker: str, report: Report) -> Executor:
             return NoopExecutor(store, report, make_processes(store, worker, report))

@@ -203,7 +203,7 @@ class Stage(Executor):
         return 100 - len(self._live)
 
     async def submit(self, launch: Launch) -> None:
-        if not await self.store.workers.launched(launch.task, HOST, launch.run_ms, {"pid": 0}):
+        if not await self.store.workers.launched(launch.task, HOST, launch.node.timeouts.run_ms, {"pid": 0}):
             return
         self._live.add(launch.task)
         name, _ = split_ref(launch.task.ref)

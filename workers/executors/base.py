@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
+from app.core.graph import Graph, NodeDef
 from app.core.signals import Signal
 from app.core.tasks import Task
 
@@ -15,12 +16,15 @@ class Launch:
     """Everything that is needed to run one launch of one attempt."""
 
     task: Task
-    node_type: str
-    """name@version"""
-    env: dict[str, str]
-    """HEADRACE_* variables of the node protocol, the token among them."""
-    run_ms: int
-    """How long it may run."""
+    graph: Graph
+    """The workflow version; its name and number are what labels and messages tell."""
+    node: NodeDef
+    """What runs (`type`, `image` or a service), its time limits."""
+    environment: Callable[[], dict[str, str]]
+    """Makes the variables of the node protocol, HEADRACE_TOKEN and TRACEPARENT among them.
+
+    A call, since a token costs a signature: an executor that starts nothing does not pay for one.
+    """
 
 
 Report = Callable[[str, Signal], Awaitable[None]]

@@ -84,13 +84,13 @@ class ProcessExecutor:
         files = LaunchFiles(self._log_dir, task)
         process, popen = files.process(), None
         if process is None:
-            command = self._command(launch.node_type)
-            popen = self._spawn(files, command, launch.env)
+            command = self._command(launch.node.type or "")
+            popen = self._spawn(files, command, launch.environment())
             process = await self._started(files, popen)
         record = {**self._me, "pid": process.pid, "start": process.start, "api_url": self._api_url}
         if task not in self._watched:
             self._watch(task, files, process, popen, orphan=popen is None)
-        if not await self._workers.launched(task, self._host, launch.run_ms, record):
+        if not await self._workers.launched(task, self._host, launch.node.timeouts.run_ms, record):
             self._stopping.setdefault(task, monotonic())
 
     def _spawn(self, files: LaunchFiles, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:

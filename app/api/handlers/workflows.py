@@ -17,6 +17,7 @@ from app.api.context import Api
 from app.api.difference import difference
 from app.api.handlers.hooks import shown
 from app.api.http import JSON_TYPE, Call, Header, Reply, empty_reply, json_reply
+from app.core.placement import check_placement
 from app.core.round import iso
 from app.core.spec import parse_workflow
 from app.core.validate import check
@@ -69,7 +70,13 @@ async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
             places=[Place("/name", f"the name in the document must be the one in the path, {name}")]
         )
     node_types = await api.store.node_types.catalog()
-    return await _heavy(len(raw), lambda: check(workflow, node_types).canonical())
+
+    def judge() -> dict[str, Any]:
+        checked = check(workflow, node_types)
+        check_placement(checked, api.placement)
+        return checked.canonical()
+
+    return await _heavy(len(raw), judge)
 
 
 async def _heavy(size: int, work: Callable[[], R]) -> R:
