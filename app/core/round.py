@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 from zlib import crc32
 
@@ -22,6 +23,7 @@ class NotLoaded(Exception):
     """The view lacks something; the rest of the work goes into a continuation signal."""
 
 
+@lru_cache(maxsize=256)
 def iso(ms: int) -> str:
     """RFC 3339 in UTC with milliseconds, of ms since the epoch."""
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -106,7 +106,7 @@ class Engine:
         """
         keys = self._keys
         head = self._batcher.script(
-            LOAD, [keys.run(run), keys.inbox(run), keys.resumed], [MAX_SIGNALS, *RUN_FIELDS]
+            LOAD, [keys.run(run), keys.inbox(run), keys.resumed], [MAX_SIGNALS, *RUN_FIELDS], run
         )
         early = self._read_nodes(run, guess.graph, guess.signals) if guess is not None else None
         fields, raw, now, resumed = await head
@@ -140,6 +140,7 @@ class Engine:
             LOAD_NODES,
             [self._keys.joins(run), *(self._keys.node(run, ref) for ref in order)],
             [-1, *NODE_FIELDS] if whole else [len(names), *names, *NODE_FIELDS],
+            run,
         )
         reply.add_done_callback(heard)
         return Reading(order, names, whole, reply)
@@ -158,7 +159,7 @@ class Engine:
         ]  # fmt: skip
         args: list[Arg] = [run, GROUP, entry, loaded.view.run.revision, changes.consumed]
         _sections(args, run, loaded.now, changes, dead)
-        reply = await self._batcher.script(COMMIT, names, args)
+        reply = await self._batcher.script(COMMIT, names, args, run)
         if reply[0] != 1:
             raise CommitConflict(f"run {run}: {reply[1:]!r}")
 
@@ -176,7 +177,7 @@ class Engine:
             args += [task.encode(), task.timer, task.attempt, task.launch, start_ms]
             event = transition(task.ref, NodeStatus.READY, NodeStatus.STARTING, task.attempt, at)
             args.append(orjson.dumps(event))
-        return await self._batcher.script(ADMIT, names, args)
+        return await self._batcher.script(ADMIT, names, args, tasks[0][0].run)
 
     async def ready_heads(self, count: int) -> list[Task]:
         """The tasks that have waited longest."""
@@ -225,7 +226,7 @@ def _sections(
     _list(args, [timer_member(run, ref) for ref, ms in changes.timers.items() if ms is None])
     _pairs(args, ((Task(run, *ready).encode(), now) for ready in changes.ready))
     _list(args, [Task(run, *ended).encode() for ended in changes.release])
-    _list(args, [orjson.dumps(event) for event in changes.events])
+    args.append(orjson.dumps(changes.events) if changes.events else "")
     _list(args, [encode(signal) for signal in changes.append])
     _pairs(args, dead)
 

@@ -42,9 +42,21 @@ class Events:
         """The server's id of the connection that reads."""
 
     async def read(self, run: str, after: str, count: int = 500) -> list[Event]:
-        """Events after an id ("0" for all), oldest first."""
-        rows = await self._batcher.call("XRANGE", self._keys.events(run), f"({after}", "+", "COUNT", count)
-        return [(row[0].decode(), orjson.loads(row[1][1])) for row in rows]
+        """Events after an id ("0" for all), oldest first: of `count` entries, each of which holds one or several.
+
+        The last event of an entry has the entry's id, an earlier one that id, a dot, and its number in the entry.
+        """
+        entry, dot, told = after.partition(".")
+        first = entry if dot else f"({entry}"
+        rows = await self._batcher.call("XRANGE", self._keys.events(run), first, "+", "COUNT", count)
+        found: list[Event] = []
+        for identifier, (_, raw) in rows:
+            name, value = identifier.decode(), orjson.loads(raw)
+            events = value if isinstance(value, list) else [value]
+            skipped = int(told) if dot and name == entry else 0
+            for number, event in enumerate(events[skipped:], skipped + 1):
+                found.append((name if number == len(events) else f"{name}.{number}", event))
+        return found
 
     async def subscribe(self, run: str, after: str = "0") -> AsyncIterator[Event]:
         """Every event after an id, the ones to come too; ends with the run's terminal transition. Raises NotFound."""
@@ -114,7 +126,8 @@ class Events:
             places: dict[str, str] = {}
             for watcher in silent:
                 key = self._keys.events(watcher.run)
-                places[key] = min(places.get(key, watcher.after), watcher.after, key=_order)
+                place = watcher.after.partition(".")[0]
+                places[key] = min(places.get(key, place), place, key=_order)
             if not places:  # everyone has been rung and has yet to read
                 await asyncio.sleep(0.005)
                 continue

@@ -15,7 +15,7 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | pools | hash | API | - | name -> slots |
 | r:RUN | hash | start_run, commit | retention | the run: see app/store/runs.py |
 | r:RUN:i | list | every script that adds a signal | - | inbox: signals as JSON |
-| r:RUN:e | stream | every script that makes a transition | retention | transitions {d: JSON} |
+| r:RUN:e | stream | every script that makes a transition | retention | transitions {d: JSON of one, or of a list} |
 | r:RUN:j | hash | commit | retention | node name -> "succeeded,failed,skipped" of its upstream nodes so far |
 | r:RUN:n:REF | hash | commit, start, checkpoint | retention | the node run: the checkpoint hash |
 | r:RUN:f:REF | hash | records | retention | position of a failed record -> its error as JSON |

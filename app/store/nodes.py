@@ -97,6 +97,7 @@ class Nodes:
                 NodeStatus.STARTING,
                 NodeStatus.RUNNING,
             ],
+            call.run,
         )
         inputs = [self._batcher.call("HGET", keys.node(call.run, name), "m") for name in upstream]
         metadata = [await value for value in inputs]
@@ -133,7 +134,7 @@ class Nodes:
             keys.events(run),
             keys.timers,
         ]
-        reply = await self._batcher.script(CHECKPOINT, names, args)
+        reply = await self._batcher.script(CHECKPOINT, names, args, run)
         match reply[0]:
             case b"order":
                 expected = STEPS[reply[1] - 1] if reply[1] <= len(STEPS) else None

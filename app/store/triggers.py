@@ -93,6 +93,7 @@ class Triggers:
             ACCEPT, keys,
             (self._backlog, payload, receipt, run if trigger.dead is None else "", trigger.workflow, trigger.source,
              trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, trigger.dead or "", trigger.version),
+            receipt,
         )  # fmt: skip
         match reply[0]:
             case b"ok":
@@ -168,6 +169,7 @@ class Triggers:
             [keys.triggers, keys.receipt(trigger.receipt), keys.run(run), keys.inbox(run), keys.active,
              keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow)],
             [GROUP, trigger.entry, run, _BEGIN, event, len(fields) // 2, *fields],
+            run,
         )  # fmt: skip
         return reply == 1
 

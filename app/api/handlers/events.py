@@ -17,7 +17,7 @@ from app.errors import InvalidInput, Place, Unavailable
 
 KEEPALIVE = 15.0
 """Seconds of silence after which a comment is sent, so that proxies keep the connection."""
-_ID = re.compile(r"\d{1,15}(-\d{1,15})?")
+_ID = re.compile(r"\d{1,15}(-\d{1,15}(\.\d{1,6})?)?")
 _HEADERS = [(b"content-type", b"text/event-stream; charset=utf-8"), (b"x-accel-buffering", b"no")]
 
 Event = tuple[str, dict[str, Any]]

@@ -25,7 +25,7 @@ for _ = 1, tonumber(ARGV[7]) do
     if number > seq then
       if last ~= 1 then return {'order', last + 1} end
       seq = number
-      writes[#writes + 1] = {'q', number, 'd', ARGV[at + 3]}
+      writes.q, writes.d = number, ARGV[at + 3]
     end
   elseif step <= last then
     local known = digests[step] or ''
@@ -36,27 +36,26 @@ for _ = 1, tonumber(ARGV[7]) do
   elseif step == last + 1 then
     last = step
     digests[step] = stamp
-    writes[#writes + 1] = {'p', step, DIGESTS[step], stamp}
+    writes.p, writes[DIGESTS[step]] = step, stamp
     events[#events + 1] = ARGV[at + 7]
     if step == 3 then
       won = true
-      writes[#writes + 1] = {'m', ARGV[at + 4]}
+      writes.m = ARGV[at + 4]
     end
     finished = finished or step == 4
   else
     return {'order', last + 1}
   end
-  if ARGV[at + 5] ~= '' then writes[#writes + 1] = {'pd', ARGV[at + 5], 'pt', ARGV[at + 6]} end
+  if ARGV[at + 5] ~= '' then writes.pd, writes.pt = ARGV[at + 5], ARGV[at + 6] end
   at = at + 8
 end
 if ended then return {'ok', ''} end
 local now = now_ms()
-for _, pairs_ in ipairs(writes) do redis.call('HSET', KEYS[1], unpack(pairs_)) end
-redis.call('HSET', KEYS[1], 'h', now)
-for _, event in ipairs(events) do redis.call('XADD', KEYS[5], '*', 'd', event) end
-if won then
-  redis.call('HSET', KEYS[1], 'w', now)
-  if not finished then redis.call('ZADD', KEYS[6], now + ARGV[5], ARGV[4]) end
-end
+if won then writes.w = now end
+local flat = {'h', now}
+for field, value in pairs(writes) do flat[#flat + 1], flat[#flat + 2] = field, value end
+redis.call('HSET', KEYS[1], unpack(flat))
+if #events > 0 then redis.call('XADD', KEYS[5], '*', 'd', '[' .. table.concat(events, ',') .. ']') end
+if won and not finished then redis.call('ZADD', KEYS[6], now + ARGV[5], ARGV[4]) end
 if finished then push(KEYS[2], KEYS[3], KEYS[4], ARGV[3], ARGV[6]) end
 return {'ok', won and '' or f[6] or ''}

@@ -3,7 +3,7 @@
 -- ARGV: run id, group, entry id of active, revision, consumed signals, then sections, each led by its number of members:
 --       run fields (field, value); node runs (status, attempt, ms when won, number of fields, field, value, ...), in the order of KEYS;
 --       joins (field, value); timers to set (member, score); timers to remove (member); ready (task, score);
---       release (task); events (JSON); signals to append (JSON); dead letters (reason, JSON)
+--       release (task); then events (a JSON list, or ''), without a number; then signals to append (JSON); dead letters (reason, JSON)
 -- Replies: {1, revision}; {0, 'revision'} or {0, 'node', index} when something is not as it was read: nothing is written.
 local position = 6
 local function take()
@@ -49,7 +49,8 @@ for _ = 1, tonumber(take()) do
   redis.call('HDEL', KEYS[8], task)
   redis.call('ZREM', KEYS[9], task)
 end
-for _ = 1, tonumber(take()) do redis.call('XADD', KEYS[4], '*', 'd', take()) end
+local events = take()
+if events ~= '' then redis.call('XADD', KEYS[4], '*', 'd', events) end
 local consumed = tonumber(ARGV[5])
 if consumed > 0 then redis.call('LTRIM', KEYS[2], consumed, -1) end
 for _ = 1, tonumber(take()) do redis.call('RPUSH', KEYS[2], take()) end

@@ -10,9 +10,12 @@ local epoch = tonumber(f[3] or '0')
 if f[1] == ARGV[6] or f[4] ~= ARGV[2] then
   local now = now_ms()
   epoch = epoch + 1
-  redis.call('HSET', KEYS[1], 's', ARGV[7], 'e', epoch, 'i', ARGV[2], 'h', now)
+  local writes = {'s', ARGV[7], 'e', epoch, 'i', ARGV[2], 'h', now}
   if f[1] == ARGV[6] then
-    redis.call('HSET', KEYS[1], 'r', now)
+    writes[9], writes[10] = 'r', now
+  end
+  redis.call('HSET', KEYS[1], unpack(writes))
+  if f[1] == ARGV[6] then
     redis.call('XADD', KEYS[2], '*', 'd', ARGV[5])
     redis.call('ZADD', KEYS[3], now + ARGV[4], ARGV[3])
   end
