@@ -14,6 +14,7 @@ from typing import Any
 import orjson
 from arq.worker import Worker, func
 
+from app.collector import tune_collector
 from app.settings import Settings
 from app.store.arqpool import arq_pool
 from app.store.store import Store
@@ -38,6 +39,7 @@ async def engine() -> AsyncGenerator[tuple[Store, Settings, InstantExecutor]]:
         store = await Store.open(settings)
         runtime = Runtime(store, settings, instant())
         await runtime.start()
+        tune_collector()
         assert isinstance(runtime.executor, InstantExecutor)
         try:
             yield store, settings, runtime.executor

@@ -20,6 +20,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp
 
+from app.collector import tune_collector
 from app.core.tasks import Task
 from app.core.tokens import LIFETIME_MS, TokenClaims, sign
 from app.embedded import EmbeddedValkey, free_port
@@ -47,6 +48,7 @@ async def _empty(incoming: Request) -> Response:
 
 def application() -> ASGIApp:
     """The API with the route that is the floor: the same middlewares, the same body, nothing done with it."""
+    tune_collector()
     return create_app(Settings(), extra_routes=[Route("/bench/empty", _empty, methods=["POST"])])
 
 

@@ -17,6 +17,7 @@ from arq.cron import cron
 from arq.worker import Worker
 
 from app import logsetup
+from app.collector import tune_collector
 from app.core.placement import PROCESS, Placement
 from app.errors import HeadraceError, StoreUnavailable
 from app.nodetypes_files import NodeTypeFiles
@@ -142,6 +143,7 @@ async def _open(settings: Settings, stop: asyncio.Event) -> Store | None:
 def run_worker(settings: Settings) -> None:
     """The `headrace worker` command. Ends the process with 1 when a loop died."""
     logsetup.configure(settings)
+    tune_collector()
     try:
         code = uvloop.run(work(settings, configured_executors(settings)))
     except HeadraceError as error:

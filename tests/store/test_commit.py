@@ -164,3 +164,14 @@ async def test_every_transition_is_an_event_of_the_run_in_order(store: Store, ha
         ("node", "succeeded"), ("run", "succeeded"),
     ]  # fmt: skip
     assert all(orjson.dumps(event) for event in events)
+
+
+async def test_a_watcher_resumes_between_two_events_that_were_written_together(store: Store, hand):
+    """An entry of the stream holds all events of one commit; every event has an id of its own (M18)."""
+    run = await hand.begin({"a": {"type": "step"}})
+    await hand.finish(run, "a")
+    await hand.decide()
+    whole = await store.events.read(run, "0")
+    assert len({identifier for identifier, _ in whole}) == len(whole)
+    for position, (identifier, _) in enumerate(whole):
+        assert await store.events.read(run, identifier) == whole[position + 1 :]

@@ -52,6 +52,8 @@ def server(
 
     import uvicorn
 
+    from app.collector import tune_collector
+
     settings = Settings()
     config = uvicorn.Config(
         "app.main:create_app",
@@ -68,6 +70,8 @@ def server(
         proxy_headers=False,
         timeout_graceful_shutdown=max(int(settings.drain) // 4, 1),
     )
+    config.load()
+    tune_collector()
     api = uvicorn.Server(config)
     api.run(sockets=None if fd is None else [socket.socket(fileno=fd)])
     if not api.started:
