@@ -13,6 +13,7 @@ from typing import Any
 import orjson
 import structlog
 import uvloop
+from arq.connections import ArqRedis
 from arq.cron import cron
 from arq.worker import Worker
 
@@ -37,6 +38,8 @@ SWEEPS = set(range(0, 60, 5))
 JOB_TIMEOUT = 30
 """Seconds that an arq job of ours may take."""
 START_TRIES = 30
+ARQ_PAUSE = 0.5
+"""Seconds before arq's loop begins again."""
 
 
 async def sweep(ctx: dict[Any, Any]) -> dict[str, int]:
@@ -63,15 +66,12 @@ def configured_executors(settings: Settings) -> MakeExecutor:
     return make
 
 
-def arq_worker(settings: Settings, runtime: Runtime) -> Worker:
+def arq_worker(runtime: Runtime, pool: ArqRedis) -> Worker:
     """arq around our loops. Its jobs are short, their results are not kept, its serializer is JSON."""
 
     async def started(ctx: dict[Any, Any]) -> None:
         ctx["runtime"] = runtime
         await runtime.start()
-
-    async def ended(ctx: dict[Any, Any]) -> None:
-        await ctx["runtime"].stop()
 
     # cron's ids are global in arq: the name keeps installations on one server apart
     name = f"cron:sweep:{runtime.store.keys.tag}"
@@ -79,10 +79,9 @@ def arq_worker(settings: Settings, runtime: Runtime) -> Worker:
     return Worker(
         functions=[],
         cron_jobs=[cron(sweep, name=name, second=SWEEPS, timeout=JOB_TIMEOUT, keep_result=0, max_tries=1)],
-        redis_pool=arq_pool(settings),
+        redis_pool=pool,
         queue_name=queue,
         on_startup=started,
-        on_shutdown=ended,
         handle_signals=False,
         job_completion_wait=0,
         job_timeout=JOB_TIMEOUT,
@@ -95,6 +94,25 @@ def arq_worker(settings: Settings, runtime: Runtime) -> Worker:
     )
 
 
+async def run_arq(settings: Settings, runtime: Runtime) -> None:
+    """arq's loop, begun again when it lost the store (which ends it); ours below it have reconnected by themselves."""
+    while True:
+        pool = arq_pool(settings)
+        worker = arq_worker(runtime, pool)
+        try:
+            await worker.async_run()
+        except Exception as error:
+            if not isinstance(translate(error), StoreUnavailable):
+                raise
+            log.warning("arq lost the store; it begins again")
+        finally:
+            with contextlib.suppress(Exception, asyncio.CancelledError):
+                await asyncio.wait_for(worker.close(), 2)
+            with contextlib.suppress(Exception):
+                await pool.aclose(close_connection_pool=True)
+        await asyncio.sleep(ARQ_PAUSE)
+
+
 async def work(settings: Settings, make_executor: MakeExecutor) -> int:
     """Run until SIGTERM or SIGINT (0), or until a loop died (1): whoever started us starts us again."""
     stop = asyncio.Event()
@@ -105,8 +123,7 @@ async def work(settings: Settings, make_executor: MakeExecutor) -> int:
     if store is None:
         return 1
     runtime = Runtime(store, settings, make_executor)
-    worker = arq_worker(settings, runtime)
-    running = asyncio.create_task(worker.async_run())
+    running = asyncio.create_task(run_arq(settings, runtime))
     waits: list[asyncio.Task[Any]] = [
         running,
         asyncio.create_task(runtime.failed.wait()),
@@ -114,15 +131,12 @@ async def work(settings: Settings, make_executor: MakeExecutor) -> int:
     ]
     await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
     failed = runtime.failed.is_set() or running.done()
-    if running.done() and not running.cancelled() and (error := running.exception()) is not None:
-        away = isinstance(error, Exception) and isinstance(translate(error), StoreUnavailable)
-        log.error("arq's loop ended", store_away=away, exc_info=None if away else error)
+    if running.done() and not running.cancelled():
+        log.error("arq's loop ended", exc_info=running.exception())
     for wait in waits:
         wait.cancel()
     await asyncio.gather(*waits, return_exceptions=True)
     await runtime.stop()
-    with contextlib.suppress(Exception, asyncio.CancelledError):
-        await asyncio.wait_for(worker.close(), 2)
     await store.close()
     return 1 if failed and not stop.is_set() else 0
 

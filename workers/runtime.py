@@ -54,7 +54,9 @@ class Runtime:
         self.executor.on_free = self.dispatcher.ring
 
     async def start(self) -> None:
-        """Start the loops. Raises StoreUnavailable where the store cannot be reached."""
+        """Start the loops, once. Raises StoreUnavailable where the store cannot be reached; may then be tried again."""
+        if self._loops:
+            return
         await self._note_restart()
         await self._announce_once()
         for name, loop in {
