@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     """Where nodes run, comma separated, the first being the default: process, container, kubernetes."""
     image_allow: str = ""
     """Patterns of the images that nodes may name, comma separated, * for any text; empty: none."""
+    archive_uri: str = ""
+    """Where the history of a run goes before the run is removed: file:PATH or s3://BUCKET/PREFIX; empty: it is not kept."""
+    retention: float = Field(default=30 * 24 * 3600, ge=0)
+    """How long a finished run is kept where its workflow does not say."""
+    pack_after: float = Field(default=120, ge=0)
+    """How long after its end a small run is packed into one value: by then its nodes' last calls are answered."""
     worker_capacity: int = Field(default=4, ge=1)
     """How many node processes one worker runs at a time."""
     global_slots: int = Field(default=10_000, ge=1)

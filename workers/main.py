@@ -40,12 +40,23 @@ JOB_TIMEOUT = 30
 START_TRIES = 30
 ARQ_PAUSE = 0.5
 """Seconds before arq's loop begins again."""
+KEEPING = {7, 27, 47}
+"""Seconds of the minute at which one worker packs, archives and removes finished runs."""
 
 
 async def sweep(ctx: dict[Any, Any]) -> dict[str, int]:
     """The recovery sweeps, as an arq job."""
     runtime: Runtime = ctx["runtime"]
     return await runtime.recovery.sweep()
+
+
+async def keep(ctx: dict[Any, Any]) -> dict[str, int]:
+    """Finished runs on their way out, as an arq job."""
+    runtime: Runtime = ctx["runtime"]
+    try:
+        return await runtime.retention.sweep()
+    except StoreUnavailable:
+        return {}
 
 
 def configured_executors(settings: Settings) -> MakeExecutor:
@@ -74,11 +85,15 @@ def arq_worker(runtime: Runtime, pool: ArqRedis) -> Worker:
         await runtime.start()
 
     # cron's ids are global in arq: the name keeps installations on one server apart
-    name = f"cron:sweep:{runtime.store.keys.tag}"
+    tag = runtime.store.keys.tag
+    once: dict[str, Any] = {"timeout": JOB_TIMEOUT, "keep_result": 0, "max_tries": 1}
     queue = runtime.store.keys.arq_queue
     return Worker(
         functions=[],
-        cron_jobs=[cron(sweep, name=name, second=SWEEPS, timeout=JOB_TIMEOUT, keep_result=0, max_tries=1)],
+        cron_jobs=[
+            cron(sweep, name=f"cron:sweep:{tag}", second=SWEEPS, **once),
+            cron(keep, name=f"cron:keep:{tag}", second=KEEPING, **once),
+        ],
         redis_pool=pool,
         queue_name=queue,
         on_startup=started,

@@ -18,6 +18,7 @@ from workers.dispatch import Dispatcher
 from workers.executors.base import Executor, Report
 from workers.executors.process import host
 from workers.recovery import Recovery
+from workers.retention import Retention
 from workers.timers import Timers
 
 log = structlog.get_logger("headrace.worker")
@@ -47,6 +48,7 @@ class Runtime:
         )
         self.triggers = StreamLoop(triggers, settings, TriggerHandler(store, triggers, settings))
         self.recovery = Recovery(store, self.dispatcher, [active, triggers], self.id)
+        self.retention = Retention(store, settings)
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._loops: dict[asyncio.Task[None], str] = {}
@@ -63,6 +65,7 @@ class Runtime:
             "runs": self.runs.read(), "runs kept": self.runs.keep(), "triggers": self.triggers.read(),
             "triggers kept": self.triggers.keep(), "timers": self.timers.run(), "dispatch": self.dispatcher.run(),
             "leases": self.dispatcher.renew(), "executor": self.executor.run(), "health": self._announce(),
+            "logs": self.retention.run(),
         }.items():  # fmt: skip
             self._supervise(name, loop)
         log.info("worker started", worker=self.id)
@@ -114,6 +117,7 @@ class Runtime:
         for task in self._loops:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
+        await self.retention.close()
         await self.executor.close()
         try:
             await self.store.workers.withdraw(self.id)

@@ -146,6 +146,8 @@ class Graph:
     params_schema: dict[str, Any] | None = None
     output_reads: frozenset[int] = field(default_factory=frozenset)
     """Indices of the nodes that `output` reads."""
+    retention_ms: int | None = None
+    """How long a finished run is kept; None: as long as the installation says."""
 
     def node(self, name: str) -> NodeDef:
         """The node called `name`. Raises KeyError."""
@@ -182,6 +184,7 @@ def compile_graph(document: Mapping[str, Any], *, version: int) -> Graph:
         output=output,
         params_schema=document.get("params"),
         output_reads=frozenset(index[name] for name in output.reads) if output else _NO_READS,
+        retention_ms=parse_duration(document["retention"]) if "retention" in document else None,
     )
 
 

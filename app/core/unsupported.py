@@ -24,7 +24,6 @@ NOT_YET = (
     Row("workflow", "concurrency", "limits on concurrent runs"),
     Row("workflow", "timeout", "a timeout of the whole run"),
     Row("workflow", "on_failure", "on_failure: fail", lambda value: value == "fail"),
-    Row("workflow", "retention", "retention of runs"),
     Row("workflow", "defaults.timeout.queued", "the timeout 'queued'"),
     Row("node", "service", "service nodes"),
     Row("node", "workflow", "child workflows"),

@@ -92,12 +92,15 @@ class Engine:
         *,
         slots: int,
         lease_ms: int,
+        pack_ms: int = 0,
     ) -> None:
         self._batcher = batcher
         self._keys = keys
         self._graph = graph
         self._slots = slots
         self._lease_ms = lease_ms
+        self._pack_ms = pack_ms
+        """How long after its end a run is looked at for packing and removal."""
 
     async def load(self, run: str, guess: Guess | None = None) -> Loaded | None:
         """The run with at most MAX_SIGNALS signals; None where there is no such run.
@@ -157,8 +160,11 @@ class Engine:
             keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.joins(run), keys.ready, keys.timers,
             keys.pool(GLOBAL_POOL), keys.launches, keys.dead, *(keys.node(run, ref) for ref in changes.nodes),
         ]  # fmt: skip
+        if changes.finished is not None:
+            names.append(keys.finished)
         args: list[Arg] = [run, GROUP, entry, loaded.view.run.revision, changes.consumed]
         _sections(args, run, loaded.now, changes, dead)
+        _list(args, [] if changes.finished is None else [loaded.now + self._pack_ms])
         reply = await self._batcher.script(COMMIT, names, args, run)
         if reply[0] != 1:
             raise CommitConflict(f"run {run}: {reply[1:]!r}")

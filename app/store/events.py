@@ -11,7 +11,9 @@ import redis.asyncio as aioredis
 
 from app.core.states import RUN_TERMINAL, RunStatus
 from app.errors import NotFound, Unavailable
+from app.store.archived import Archived
 from app.store.client import Batcher, heard, translate
+from app.store.history import History, order
 from app.store.ids import receipt_of
 from app.store.keys import Keys
 
@@ -32,10 +34,19 @@ class _Watcher:
 class Events:
     """One blocking read serves all watchers of this process."""
 
-    def __init__(self, batcher: Batcher, raw: aioredis.Redis, keys: Keys) -> None:
+    def __init__(
+        self,
+        batcher: Batcher,
+        raw: aioredis.Redis,
+        keys: Keys,
+        history: History,
+        archived: Archived | None = None,
+    ) -> None:
         self._batcher = batcher
         self._raw = raw
         self._keys = keys
+        self._history = history
+        self._archived = archived
         self._watchers: set[_Watcher] = set()
         self._reader: asyncio.Task[None] | None = None
         self._link: int | None = None
@@ -47,21 +58,35 @@ class Events:
         The last event of an entry has the entry's id, an earlier one that id, a dot, and its number in the entry.
         """
         entry, dot, told = after.partition(".")
-        first = entry if dot else f"({entry}"
-        rows = await self._batcher.call("XRANGE", self._keys.events(run), first, "+", "COUNT", count)
+        rows = await self._history.entries(run, entry, count, inclusive=bool(dot))
+        if not rows and self._archived is not None and await self._status(run) is None:
+            return await self._read_archived(self._archived, run, after, count)
         found: list[Event] = []
-        for identifier, (_, raw) in rows:
-            name, value = identifier.decode(), orjson.loads(raw)
+        for name, raw in rows:
+            value = orjson.loads(raw)
             events = value if isinstance(value, list) else [value]
             skipped = int(told) if dot and name == entry else 0
             for number, event in enumerate(events[skipped:], skipped + 1):
                 found.append((name if number == len(events) else f"{name}.{number}", event))
         return found
 
+    @staticmethod
+    async def _read_archived(archived: Archived, run: str, after: str, count: int) -> list[Event]:
+        rows: list[Event] = []
+        async for row in archived.events(run, after):
+            rows.append(row)
+            if len(rows) == count:
+                break
+        return rows
+
     async def subscribe(self, run: str, after: str = "0") -> AsyncIterator[Event]:
         """Every event after an id, the ones to come too; ends with the run's terminal transition. Raises NotFound."""
         if await self._status(run) is None:
-            raise NotFound(f"There is no run '{run}'.")
+            if self._archived is None:
+                raise NotFound(f"There is no run '{run}'.")
+            async for row in self._archived.events(run, after):
+                yield row
+            return
         watcher = _Watcher(run, after)
         self._watchers.add(watcher)
         try:
@@ -84,13 +109,13 @@ class Events:
 
     async def _status(self, run: str) -> str | None:
         """The run's status; queued too while its trigger still is; None where there is no such run."""
-        status = await self._batcher.call("HGET", self._keys.run(run), "s")
+        (status,) = await self._history.run(run, ["s"])
         if status is None:
             receipt = await self._batcher.call("HGET", self._keys.receipt(receipt_of(run)), "s")
             if receipt == b"queued":
                 return RunStatus.QUEUED
             if receipt == b"started":  # between our two questions, or long ago and gone since
-                status = await self._batcher.call("HGET", self._keys.run(run), "s")
+                (status,) = await self._history.run(run, ["s"])
         return None if status is None else status.decode()
 
     async def _ended(self, run: str) -> bool:
@@ -127,7 +152,7 @@ class Events:
             for watcher in silent:
                 key = self._keys.events(watcher.run)
                 place = watcher.after.partition(".")[0]
-                places[key] = min(places.get(key, place), place, key=_order)
+                places[key] = min(places.get(key, place), place, key=order)
             if not places:  # everyone has been rung and has yet to read
                 await asyncio.sleep(0.005)
                 continue
@@ -141,8 +166,3 @@ class Events:
         if self._reader is not None:
             self._reader.cancel()
             await asyncio.gather(self._reader, return_exceptions=True)
-
-
-def _order(place: str) -> tuple[int, int]:
-    ms, _, number = place.partition("-")
-    return int(ms), int(number or 0)

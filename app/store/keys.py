@@ -19,6 +19,11 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | r:RUN:j | hash | commit | retention | node name -> "succeeded,failed,skipped" of its upstream nodes so far |
 | r:RUN:n:REF | hash | commit, start, checkpoint | retention | the node run: the checkpoint hash |
 | r:RUN:f:REF | hash | records | retention | position of a failed record -> its error as JSON |
+| r:RUN:p | string | pack | retention | a finished run in one value: app/store/packed.py; its other keys are gone then |
+| r:RUN:b | set | retention | retention | runs that refer to this one and pin it |
+| r:RUN:x | hash | remove | until removed | {w, v, c}: a large run that is being removed, and how far that is |
+| finished | zset | commit, retention | - | finished run -> ms when it is due: to be packed, then to be removed |
+| gone | zset | remove | 1 day | removed run -> ms; each machine removes its logs of it |
 | t:RECEIPT | hash | accept, start_run | 30 d | the receipt |
 | d:SCOPE:KEY | string | accept | 24 h | "receipt run body-hash" of the first use of an idempotency key |
 | runs, w:NAME:runs | zset | start_run | retention | run -> ms created |
@@ -60,6 +65,8 @@ class Keys:
         self.launches = f"{tag}:launches"
         self.pools = f"{tag}:pools"
         self.runs = f"{tag}:runs"
+        self.finished = f"{tag}:finished"
+        self.gone = f"{tag}:gone"
         self.workflows = f"{tag}:workflows"
         self.node_types = f"{tag}:node-types"
         self.api_keys = f"{tag}:keys"
@@ -90,6 +97,23 @@ class Keys:
 
     def records(self, run: str, ref: str) -> str:
         return f"{self.tag}:r:{run}:f:{ref}"
+
+    def of_run(self, run: str) -> list[str]:
+        """Every key of a run but those of its node runs and its pins: what goes when it is removed."""
+        return [self.run(run), self.inbox(run), self.events(run), self.joins(run), self.packed(run)]
+
+    def of_node(self, run: str, ref: str) -> list[str]:
+        """Every key of a node run."""
+        return [self.node(run, ref), self.records(run, ref)]
+
+    def packed(self, run: str) -> str:
+        return f"{self.tag}:r:{run}:p"
+
+    def pins(self, run: str) -> str:
+        return f"{self.tag}:r:{run}:b"
+
+    def removal(self, run: str) -> str:
+        return f"{self.tag}:r:{run}:x"
 
     def receipt(self, receipt: str) -> str:
         return f"{self.tag}:t:{receipt}"

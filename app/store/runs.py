@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Any
+from contextlib import suppress
+from functools import wraps
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import orjson
 
-from app.core.graph import Graph
+from app.core.graph import Graph, NodeDef
 from app.core.round import iso
 from app.core.states import STEPS, NodeStatus
 from app.core.view import split_ref
 from app.errors import NotFound
+from app.store.archived import Archived
 from app.store.client import Batcher, pairs, scan_place
+from app.store.history import History
 from app.store.ids import receipt_of
 from app.store.keys import Keys
 
@@ -44,17 +48,49 @@ SCAN_PAGES = 20
 """Pages of the index that one filtered listing looks through; a page may come back short, with a cursor."""
 
 Page = tuple[list[dict[str, Any]], str | None]
+P = ParamSpec("P")
+T = TypeVar("T")
+Read = Callable[Concatenate["Runs", str, P], Awaitable[T]]
+
+
+def or_archived(read: Read[P, T]) -> Read[P, T]:
+    """A run that is not kept any more is read from the archive, where there is one."""
+
+    @wraps(read)
+    async def reading(self: Runs, run: str, *args: P.args, **kwargs: P.kwargs) -> T:
+        try:
+            return await read(self, run, *args, **kwargs)
+        except NotFound:
+            if self.archived is None or await self.kept(run):
+                raise
+        return await getattr(self.archived, read.__name__)(run, *args, **kwargs)
+
+    return reading
 
 
 class Runs:
-    def __init__(self, batcher: Batcher, keys: Keys, graph: Callable[[str, int], Awaitable[Graph]]) -> None:
+    def __init__(
+        self,
+        batcher: Batcher,
+        keys: Keys,
+        history: History,
+        graph: Callable[[str, int], Awaitable[Graph]],
+        archived: Archived | None = None,
+    ) -> None:
         self._batcher = batcher
         self._keys = keys
+        self._history = history
         self._graph = graph
+        self.archived = archived
 
+    async def kept(self, run: str) -> bool:
+        """Whether the store itself has it."""
+        return await self._batcher.call("EXISTS", self._keys.run(run), self._keys.packed(run)) > 0
+
+    @or_archived
     async def get(self, run: str) -> dict[str, Any]:
         """One run as GET /runs/{run} shows it. Raises NotFound."""
-        record = _run(run, await self._batcher.call("HMGET", self._keys.run(run), *RUN_READ))
+        record = _run(run, await self._history.run(run, RUN_READ))
         return await self._queued(run) if record is None else record
 
     async def _queued(self, run: str) -> dict[str, Any]:
@@ -62,7 +98,11 @@ class Runs:
         fields = ("s", "w", "v", "c", "src", "r")
         values = await self._batcher.call("HMGET", self._keys.receipt(receipt_of(run)), *fields)
         record = dict(zip(fields, values, strict=True))
-        if record["r"] != run.encode() or record["s"] not in (b"queued", b"started"):
+        if record["r"] == run.encode() and record["s"] == b"started":  # between our questions, or long ago
+            found = _run(run, await self._history.run(run, RUN_READ))
+            if found is not None:
+                return found
+        if record["r"] != run.encode() or record["s"] != b"queued":
             raise NotFound(f"There is no run '{run}'.")
         shown = {"s": b"queued", "w": record["w"], "v": record["v"], "c": record["c"], "src": record["src"],
                  "t": receipt_of(run).encode()}  # fmt: skip
@@ -89,11 +129,11 @@ class Runs:
                 "ZRANGE", index, newest, since_ms or 0, "BYSCORE", "REV", "LIMIT", skip, limit, "WITHSCORES"
             )
             rows = [(pair[0].decode(), int(pair[1])) for pair in pairs(raw)]
-            calls = [self._batcher.call("HMGET", self._keys.run(run), *RUN_READ) for run, _ in rows]
-            for position, ((run, created), call) in enumerate(zip(rows, calls, strict=True)):
+            records = await self._history.runs([run for run, _ in rows], RUN_READ)
+            for position, ((run, created), values) in enumerate(zip(rows, records, strict=True)):
                 skip = skip + 1 if str(created) == newest else 1
                 newest = str(created)
-                record = _run(run, await call)
+                record = _run(run, values)
                 if record is not None and _matches(record, status, label):
                     found.append(record)
                     if len(found) == limit and position < len(rows) - 1:
@@ -105,56 +145,59 @@ class Runs:
         return found, f"{newest}.{skip}"
 
     async def _graph_of(self, run: str) -> Graph:
-        workflow, version = await self._batcher.call("HMGET", self._keys.run(run), "w", "v")
-        if workflow is None:
+        workflow, version = await self._history.run(run, ("w", "v"))
+        if workflow is None or version is None:
             queued = await self._queued(run)
             return await self._graph(queued["workflow"], queued["version"])
         return await self._graph(workflow.decode(), int(version))
 
+    @or_archived
     async def nodes(self, run: str, limit: int = 200, cursor: str | None = None) -> Page:
         """Node runs in the order of the document, those still pending too."""
         graph = await self._graph_of(run)
         start = int(cursor or 0)
         page = graph.nodes[start : start + limit]
-        calls = [self._batcher.call("HMGET", self._keys.node(run, node.name), *NODE_READ) for node in page]
+        records = await self._history.node_runs(run, [node.name for node in page], NODE_READ)
         items = [
-            _node(node.name, await call, is_map=node.map is not None)
-            for node, call in zip(page, calls, strict=True)
+            _node(node.name, values, is_map=node.map is not None)
+            for node, values in zip(page, records, strict=True)
         ]
         for node, item in zip(page, items, strict=True):
-            item["type"] = node.type or str(node.kind)
-            item["needs"] = [graph.nodes[edge.node].name for edge in node.needs]
+            item |= _place_in(graph, node)
         end = start + len(page)
         return items, str(end) if end < len(graph.nodes) else None
 
+    @or_archived
     async def node(self, run: str, ref: str) -> dict[str, Any]:
         """One node run, `ref` being "node" or "node:index". Raises NotFound."""
+        return await self._one(run, ref)
+
+    async def _one(self, run: str, ref: str) -> dict[str, Any]:
         graph = await self._graph_of(run)
         name, item = split_ref(ref)
         if name not in graph.index:
             raise NotFound(f"The workflow of run '{run}' has no node '{name}'.")
         node = graph.node(name)
-        values = await self._batcher.call("HMGET", self._keys.node(run, ref), *NODE_READ)
+        (values,) = await self._history.node_runs(run, [ref], NODE_READ)
         if item is not None and values[0] is None:
             raise NotFound(f"Item {item} of node '{name}' has not started, or does not exist.")
         record = _node(ref, values, is_map=node.map is not None and item is None)
-        record["type"] = node.type or str(node.kind)
-        return record
+        return record | _place_in(graph, node)
 
+    @or_archived
     async def items(self, run: str, node: str, status: str | None, limit: int, cursor: str | None) -> Page:
         """The items of a map that have started, in order."""
         graph = await self._graph_of(run)
         if node not in graph.index or graph.node(node).map is None:
             raise NotFound(f"Run '{run}' has no map '{node}'.")
-        started = int(await self._batcher.call("HGET", self._keys.node(run, node), "o") or 0)
+        ((begun,),) = await self._history.node_runs(run, [node], ["o"])
+        started = int(begun or 0)
         position, found = int(cursor or 0), list[dict[str, Any]]()
         while position < started and len(found) < limit:
             window = range(position, min(position + limit, started))
-            calls = [
-                self._batcher.call("HMGET", self._keys.node(run, f"{node}:{i}"), *NODE_READ) for i in window
-            ]
-            for index, call in zip(window, calls, strict=True):
-                record = _node(f"{node}:{index}", await call, is_map=False)
+            records = await self._history.node_runs(run, [f"{node}:{i}" for i in window], NODE_READ)
+            for index, values in zip(window, records, strict=True):
+                record = _node(f"{node}:{index}", values, is_map=False)
                 position = index + 1
                 if status is None or record["status"] == status:
                     found.append(record)
@@ -167,16 +210,26 @@ class Runs:
         place, given = scan_place(cursor)
         reply = await self._batcher.call("HSCAN", self._keys.records(run, ref), place, "COUNT", limit)
         after, rows = reply[0].decode(), reply[1][1::2]  # a small hash comes whole, whatever COUNT says
+        if not rows and self.archived is not None and not await self.kept(run):
+            with suppress(NotFound):
+                return await self.archived.records(run, ref, limit, cursor)
         page = [orjson.loads(row) for row in rows[given : given + limit]]
         if given + limit < len(rows):
             return page, f"{place}.{given + limit}"
         return page, None if after == "0" else after
 
-    async def attempts(self, run: str, ref: str) -> list[dict[str, Any]]:
-        """Every attempt of a node run, the oldest first; an infrastructure fault is shown as one of its own."""
-        current = await self.node(run, ref)
-        rows = pairs(await self._batcher.call("HGETALL", self._keys.node(run, ref)))
-        past = [orjson.loads(v) for k, v in rows if k.startswith(b"A") and k[1:2].isdigit()]
+    @or_archived
+    async def attempts(self, run: str, ref: str, known: dict[str, Any] | None = None) -> list[dict[str, Any]]:
+        """Every attempt of a node run, the oldest first; an infrastructure fault is shown as one of its own.
+
+        `known` is the node run where the caller has it: only one that was tried again is asked for then.
+        """
+        current = known or await self._one(run, ref)
+        again = (
+            known is None or current["attempt"] > 1 or current["infrastructure_faults"] or current["error"]
+        )
+        rows = await self._history.node_run(run, ref) if again else {}
+        past = [orjson.loads(v) for k, v in rows.items() if k.startswith(b"A") and k[1:2].isdigit()]
         past.sort(key=lambda row: row["ended"])
         past = [row | {"status": str(NodeStatus.FAILED)} for row in past]
         if past and past[-1]["ended"] == current["ended"]:
@@ -190,11 +243,19 @@ class Runs:
 
     async def launches(self, run: str, ref: str) -> list[tuple[int, int]]:
         """(attempt, launch) of everything that may have left a log, the oldest first."""
-        rows = dict(pairs(await self._batcher.call("HGETALL", self._keys.node(run, ref))))
+        rows = await self._history.node_run(run, ref)
         found = {tuple(map(int, k[1:].split(b"."))) for k in rows if k.startswith(b"A") and k[1:2].isdigit()}
         if rows.get(b"a"):
             found.add((int(rows[b"a"]), int(rows.get(b"l", 0))))
         return sorted((int(pair[0]), int(pair[1])) for pair in found)
+
+
+def _place_in(graph: Graph, node: NodeDef) -> dict[str, Any]:
+    """What the document says of a node."""
+    return {
+        "type": node.type or str(node.kind),
+        "needs": [graph.nodes[edge.node].name for edge in node.needs],
+    }
 
 
 def _place(cursor: str | None) -> tuple[str, int]:

@@ -7,17 +7,22 @@ from typing import Any, Self
 
 from redis.exceptions import ResponseError
 
+from app.objects import Objects
 from app.settings import Settings
 from app.store.api_keys import ApiKeys
+from app.store.archive import ArchiveFiles
+from app.store.archived import Archived
 from app.store.audit import Audit
 from app.store.client import Batcher, connect, translate
 from app.store.engine import Engine
 from app.store.events import Events
 from app.store.graphs import Graphs
+from app.store.history import History
 from app.store.hooks import Hooks
 from app.store.keys import Keys
 from app.store.node_types import NodeTypes
 from app.store.nodes import Nodes
+from app.store.retention import Retention
 from app.store.runs import Runs
 from app.store.streams import SharedStream
 from app.store.triggers import Triggers
@@ -47,11 +52,20 @@ class Store:
         lease_ms = round(settings.lease * 1000)
         self.graphs = Graphs(self.batcher, self.keys)
         self.triggers = Triggers(self.batcher, self.keys, settings.trigger_backlog)
-        self.runs = Runs(self.batcher, self.keys, self.graphs.get)
+        self.history = History(self.batcher, self.keys)
+        self.archive = ArchiveFiles(Objects(settings.archive_uri)) if settings.archive_uri else None
+        archived = Archived(self.archive) if self.archive is not None else None
+        self.runs = Runs(self.batcher, self.keys, self.history, self.graphs.get, archived)
+        self.retention = Retention(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
-        self.events = Events(self.batcher, self.raw, self.keys)
+        self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
         self.engine = Engine(
-            self.batcher, self.keys, self.graphs.get, slots=settings.global_slots, lease_ms=lease_ms
+            self.batcher,
+            self.keys,
+            self.graphs.get,
+            slots=settings.global_slots,
+            lease_ms=lease_ms,
+            pack_ms=round(settings.pack_after * 1000),
         )
         self.workers = Workers(self.batcher, self.keys, lease_ms)
         self.workflows = Workflows(self.batcher, self.keys)

@@ -196,7 +196,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "concurrency": ({}, {"concurrency": {"max": 1}}, "/concurrency"),
     "timeout": ({}, {"timeout": "1h"}, "/timeout"),
     "on_failure": ({}, {"on_failure": "fail"}, "/on_failure"),
-    "retention": ({}, {"retention": "1d"}, "/retention"),
     "defaults.timeout.queued": ({}, {"defaults": {"timeout": {"queued": "1h"}}}, "/defaults/timeout/queued"),
     "service": ({"type": None, "service": {"url": "https://x.example/"}}, {}, "/nodes/a/service"),
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),

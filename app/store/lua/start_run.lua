@@ -4,7 +4,8 @@
 -- Replies: 1 started, 0 the run was there already.
 --@include clock
 --@include push
-local fresh = redis.call('EXISTS', KEYS[3]) == 0
+local state = redis.call('HGET', KEYS[2], 's')
+local fresh = state ~= 'started' and redis.call('EXISTS', KEYS[3]) == 0 -- a finished run may be packed or gone already
 if fresh then
   local now = now_ms()
   local fields = {'c', now}
@@ -15,7 +16,7 @@ if fresh then
   redis.call('XADD', KEYS[6], '*', 'd', ARGV[5])
   push(KEYS[3], KEYS[4], KEYS[5], ARGV[3], ARGV[4])
 end
-if redis.call('EXISTS', KEYS[2]) == 1 then redis.call('HSET', KEYS[2], 's', 'started') end
+if state then redis.call('HSET', KEYS[2], 's', 'started') end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
 redis.call('XDEL', KEYS[1], ARGV[2])
 return fresh and 1 or 0

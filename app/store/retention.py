@@ -1,0 +1,229 @@
+"""Finished runs on their way out: due, packed, pinned, removed. Every call may be repeated, and any worker may go on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from app.core.graph import Graph
+from app.core.states import NODE_LIVE, RUN_TERMINAL, RunStatus
+from app.store.client import Batcher, Script, pairs
+from app.store.history import History
+from app.store.ids import receipt_of
+from app.store.keys import Keys
+from app.store.packed import MOST_BYTES, MOST_NODES, pack
+
+PACK = Script("pack")
+REMOVE = Script("remove")
+REMOVE_PART = Script("remove_part")
+PIN = Script("pin")
+
+PART = 500
+"""Node runs whose keys one script removes."""
+TOLD_MS = 24 * 3600 * 1000
+"""How long a machine that was away can still learn that a run is gone, to remove its logs."""
+
+
+@dataclass(slots=True, frozen=True)
+class Finished:
+    """A run that is due: what of its record says whether it may be packed or removed."""
+
+    id: str
+    status: str
+    workflow: str
+    version: int
+    ended: int
+    revision: int
+    nodes: int
+    nodes_ended: int
+    moving: bool
+    """It has signals that are not decided yet."""
+    packed: bool
+
+    @property
+    def over(self) -> bool:
+        return self.status in RUN_TERMINAL and not self.moving
+
+
+@dataclass(slots=True, frozen=True)
+class Removal:
+    """A large run that is being removed, and the place to go on from."""
+
+    workflow: str
+    version: int
+    place: str
+
+
+class Retention:
+    def __init__(self, batcher: Batcher, keys: Keys, history: History) -> None:
+        self._batcher = batcher
+        self._keys = keys
+        self._history = history
+
+    # what is due --------------------------------------------------------------------------------------------------
+
+    async def due(self, now: int, limit: int) -> list[str]:
+        """Finished runs whose time has come, the longest due first."""
+        rows = await self._batcher.call(
+            "ZRANGE", self._keys.finished, "-inf", now, "BYSCORE", "LIMIT", 0, limit
+        )
+        return [row.decode() for row in rows]
+
+    async def postpone(self, run: str, until: int) -> None:
+        """It is due then; nothing where it is gone meanwhile."""
+        await self._batcher.call("ZADD", self._keys.finished, "XX", until, run)
+
+    async def forget(self, run: str) -> None:
+        """There is no such run."""
+        await self._batcher.call("ZREM", self._keys.finished, run)
+
+    async def adopt(self, place: int, count: int, due: int) -> int:
+        """Look at `count` runs from a place in the index on, for finished ones that nobody keeps the time of.
+
+        Such come from a release that did not. The place to go on from; 0 at the end.
+        """
+        rows: list[bytes] = await self._batcher.call("ZRANGE", self._keys.runs, place, place + count - 1)
+        runs = [row.decode() for row in rows]
+        if runs:
+            known = await self._batcher.call("ZMSCORE", self._keys.finished, *runs)
+            states = await self._history.runs(runs, ["s"])
+            terminal = {status.encode() for status in RUN_TERMINAL}
+            lost = [run for run, score, (status,) in zip(runs, known, states, strict=True)
+                    if score is None and status in terminal]  # fmt: skip
+            if lost:
+                members = [value for run in lost for value in (due, run)]
+                await self._batcher.call("ZADD", self._keys.finished, "NX", *members)
+        return place + len(runs) if len(runs) == count else 0
+
+    async def finished(self, run: str) -> Finished | None:
+        """The record of a run; None where there is none."""
+        call = self._batcher.call("EXISTS", self._keys.packed(run))
+        fields = ("s", "w", "v", "z", "k", "n", "d", "ac", "c")
+        s, w, v, z, k, n, d, ac, c = await self._history.run(run, fields)
+        packed = await call == 1
+        if s is None or w is None:
+            return None
+        return Finished(run, RunStatus(s.decode()), w.decode(), int(v or 0), int(z or c or 0), int(k or 0), int(n or 0),
+                        int(d or 0), ac is not None, packed)  # fmt: skip
+
+    async def is_live(self, run: Finished, graph: Graph) -> bool:
+        """Whether an attempt may still hold a slot: only a run that the engine ended by force can have one."""
+        if run.nodes_ended >= run.nodes:
+            return False
+        place = "0"
+        while place:
+            refs, place = await self._refs(run.id, graph, place, PART)
+            live = {status.encode() for status in NODE_LIVE}
+            if any(status in live for (status,) in await self._history.node_runs(run.id, refs, ["s"])):
+                return True
+        return False
+
+    # packing ------------------------------------------------------------------------------------------------------
+
+    async def pack(self, run: Finished, graph: Graph, due: int) -> bool:
+        """Pack a small run; it is due again then. False where it is large, or moved meanwhile: nothing was changed."""
+        refs = await self._small(run.id, graph)
+        if refs is None:
+            return False
+        keys = self._keys
+        record = self._batcher.call("HGETALL", keys.run(run.id))
+        nodes = [self._batcher.call("HGETALL", keys.node(run.id, ref)) for ref in refs]
+        rows = await self._batcher.call("XRANGE", keys.events(run.id), "-", "+")
+        found = {ref: dict(pairs(await node)) for ref, node in zip(refs, nodes, strict=True)}
+        found = {ref: node for ref, node in found.items() if node}
+        value = pack(dict(pairs(await record)), found, [(row[0], row[1][1]) for row in rows])
+        if value is None:
+            return False
+        names = [keys.run(run.id), keys.inbox(run.id), keys.packed(run.id), keys.finished, keys.events(run.id),
+                 keys.joins(run.id), *(keys.node(run.id, ref) for ref in found)]  # fmt: skip
+        return await self._batcher.script(PACK, names, [run.id, run.revision, value, due]) == 1
+
+    async def _small(self, run: str, graph: Graph) -> list[str] | None:
+        """All refs of a run that may be small enough; None for one that is not, or has failed records."""
+        if len(graph.nodes) > MOST_NODES:
+            return None
+        if int(await self._batcher.call("MEMORY", "USAGE", self._keys.events(run)) or 0) > 2 * MOST_BYTES:
+            return None
+        refs, place = await self._refs(run, graph, "0", MOST_NODES + 1)
+        if place or len(refs) > MOST_NODES:
+            return None
+        records = [self._batcher.call("EXISTS", self._keys.records(run, ref)) for ref in refs]
+        return None if any([await call for call in records]) else refs
+
+    # pins ---------------------------------------------------------------------------------------------------------
+
+    async def pin(self, run: str, by: str) -> bool:
+        """Keep `run` while `by`, which refers to it, is kept. False where `run` is not there any more.
+
+        Called before `by` exists: a pin of a run that never came to be ends by itself.
+        """
+        names = [self._keys.run(run), self._keys.packed(run), self._keys.pins(run)]
+        return await self._batcher.script(PIN, names, [by]) == 1
+
+    async def pins(self, run: str) -> tuple[int, bool]:
+        """How many pins a run has, and whether a run that made one is there, or its trigger still waits."""
+        keys = self._keys
+        names = [raw.decode() for raw in await self._batcher.call("SMEMBERS", keys.pins(run))]
+        calls = [self._batcher.call("EXISTS", keys.run(name), keys.packed(name)) for name in names]
+        waits = [self._batcher.call("HGET", keys.receipt(receipt_of(name)), "s") for name in names]
+        held = False
+        for call, wait in zip(calls, waits, strict=True):
+            held = bool(await call) or await wait == b"queued" or held
+        return len(names), held
+
+    # removing -----------------------------------------------------------------------------------------------------
+
+    async def removal(self, run: str) -> Removal | None:
+        """How far the removal of a large run is; None where none has begun."""
+        w, v, c = await self._batcher.call("HMGET", self._keys.removal(run), "w", "v", "c")
+        return None if w is None else Removal(w.decode(), int(v), c.decode())
+
+    async def begin_removal(self, run: Finished, now: int, pins: int) -> bool:
+        """From now on the run is not found; a packed one is gone. False where it was pinned meanwhile."""
+        keys = self._keys
+        names = [keys.finished, keys.gone, keys.runs, keys.workflow_runs(run.workflow), keys.removal(run.id),
+                 keys.pins(run.id), *keys.of_run(run.id)]  # fmt: skip
+        args = [run.id, now, pins, int(run.packed), run.workflow, run.version]
+        return await self._batcher.script(REMOVE, names, args) == 1
+
+    async def remove_part(self, run: str, removal: Removal, graph: Graph, now: int) -> str:
+        """Remove the next keys; the place to go on from, "" when the run is gone."""
+        refs, place = await self._refs(run, graph, removal.place, PART)
+        keys = [key for ref in refs for key in self._keys.of_node(run, ref)]
+        names = [self._keys.finished, self._keys.gone, self._keys.removal(run), *keys]
+        await self._batcher.script(REMOVE_PART, names, [run, now, place])
+        return place
+
+    async def _refs(self, run: str, graph: Graph, place: str, most: int) -> tuple[list[str], str]:
+        """At most `most` refs of node runs that may have keys, from a place on; and the next place, "" at the end.
+
+        A place is "node" or "node.item", by their numbers. A map comes after its items, since it knows how many there are.
+        """
+        head, _, tail = place.partition(".")
+        position, item = int(head), int(tail or 0)
+        refs: list[str] = []
+        while position < len(graph.nodes):
+            node = graph.nodes[position]
+            if node.map is not None:
+                (started,) = (await self._history.node_runs(run, [node.name], ["o"]))[0]
+                until = min(int(started or 0), item + most - len(refs))
+                refs += [f"{node.name}:{index}" for index in range(item, until)]
+                if until < int(started or 0):
+                    return refs, f"{position}.{until}"
+                item = until
+            if len(refs) >= most:
+                return refs, f"{position}.{item}" if item else str(position)
+            refs.append(node.name)
+            position, item = position + 1, 0
+        return refs, ""
+
+    # logs on each machine -----------------------------------------------------------------------------------------
+
+    async def gone(self, since: int, skip: int, limit: int) -> list[str]:
+        """Runs removed from a time on, in order, but for the first `skip`."""
+        rows = await self._batcher.call(
+            "ZRANGE", self._keys.gone, since, "+inf", "BYSCORE", "LIMIT", skip, limit
+        )
+        return [run.decode() for run in rows]
+
+    async def forget_gone(self, now: int) -> None:
+        await self._batcher.call("ZREMRANGEBYSCORE", self._keys.gone, "-inf", now - TOLD_MS)
