@@ -139,7 +139,9 @@ RUNS = [
         READ,
         query=("after",),
     ),
+    Route("GET", f"{_R}/why", runs.why_run, "Why it does not go on, or ended so", "runs", READ),
     Route("GET", _N, runs.get_node, "One node run", "runs", READ, query=("item",)),
+    Route("GET", f"{_N}/why", runs.why_node, "Why it does not go on", "runs", READ, query=("item",)),
     Route(
         "GET",
         f"{_N}/items",

@@ -26,6 +26,7 @@ from app.store.retention import Retention
 from app.store.runs import Runs
 from app.store.streams import SharedStream
 from app.store.triggers import Triggers
+from app.store.why import QueuePlace, Why
 from app.store.workers import Workers
 from app.store.workflows import Workflows
 
@@ -68,6 +69,10 @@ class Store:
             pack_ms=round(settings.pack_after * 1000),
         )
         self.workers = Workers(self.batcher, self.keys, lease_ms)
+        place = QueuePlace(self.batcher, self.keys, settings.global_slots)
+        self.why = Why(
+            self.batcher, self.keys, self.history, self.workers, self.graphs.get, self._findings, place
+        )
         self.workflows = Workflows(self.batcher, self.keys)
         self.node_types = NodeTypes(self.batcher, self.keys)
         self.hooks = Hooks(self.batcher, self.keys)

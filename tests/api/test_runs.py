@@ -189,3 +189,13 @@ async def test_failed_records_of_an_unknown_node_are_not_found(api: httpx.AsyncC
 async def test_an_unknown_status_of_items_is_invalid(api: httpx.AsyncClient, begin: Begin):
     answer = await api.get(f"/api/v1/runs/{await begin()}/nodes/read/items?status=odd")
     assert answer.status_code == 422
+
+
+async def test_why_answers_with_reasons_for_a_run_and_for_a_node(api: httpx.AsyncClient, begin: Begin):
+    run = await begin()
+    node = (await api.get(f"/api/v1/runs/{run}/nodes")).json()["items"][0]["name"]
+    for path in (f"/api/v1/runs/{run}/why", f"/api/v1/runs/{run}/nodes/{node}/why"):
+        items = (await api.get(path)).json()["items"]
+        assert items
+        assert {"code", "detail", "since"} <= items[0].keys()
+    assert (await api.get(f"/api/v1/runs/{run}/nodes/nothing/why")).status_code == 404

@@ -176,3 +176,16 @@ def test_a_bad_setting_is_named(headrace, monkeypatch: pytest.MonkeyPatch):
 
 def test_version_prints_a_version(headrace):
     assert headrace("version").out.startswith("headrace 0.")
+
+
+def test_why_prints_each_reason_within_80_columns(api, headrace):
+    detail = "the pool 'db' has 2 of 2 slots taken, which keeps free ones for another that has waited longer than this"
+    holders = [{"run": "r9", "node": "x", "since": "2026-01-05T10:00:00Z"}]
+    items = [{"code": "pool", "detail": detail, "since": "2026-01-05T10:00:00Z", "holders": holders}]
+    api.answer("GET", "/runs/r1/nodes/a/why", {"items": items, "next_cursor": None})
+    ran = headrace("why", "r1", "a")
+    lines = ran.out.splitlines()
+    assert (ran.code, lines[0].split()[0]) == (0, "pool")
+    assert "held by r9 x" in lines[-1]
+    assert max(map(len, lines)) <= 80
+    assert headrace("run", "why", "r1", "a", "--quiet").out == "pool\n"

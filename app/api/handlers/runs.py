@@ -96,6 +96,20 @@ async def get_run(call: Call, api: Api) -> ASGIApp:
     return json_reply(await visible_run(call, api))
 
 
+async def why_run(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}/why: the reasons why it does not go on, the most decisive first; of an ended run why it ended so."""
+    run = await visible_run(call, api)
+    principal: Principal = call.principal
+    return _listed(await api.store.why.run(run["id"], principal.prefix), None)
+
+
+async def why_node(call: Call, api: Api) -> ASGIApp:
+    """GET /runs/{run}/nodes/{node}/why."""
+    run, ref = await visible_run(call, api), ref_of(call)
+    principal: Principal = call.principal
+    return _listed(await api.store.why.node(run["id"], ref, principal.prefix), None)
+
+
 async def list_nodes(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes, those that are still pending too."""
     run = await visible_run(call, api)

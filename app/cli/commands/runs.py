@@ -14,6 +14,7 @@ from app.cli.client import Client, connect, segment
 from app.cli.documents import parse_labels, parse_params
 from app.cli.moments import clock, duration, elapsed
 from app.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, Format, Output, Quiet, emit, out, plain, say, table
+from app.cli.reasons import reasons
 from app.cli.runview import render, state
 from app.cli.watching import Watched, follow, follow_live
 from app.errors import NotFound, Unavailable, UsageError
@@ -108,6 +109,28 @@ def list_(
         lambda: table(["RUN", "WORKFLOW", "STATE", "CREATED", "TIME"], rows, right=["TIME"]),
         quiet=quiet,
         ids=[r.get("id") for r in items],
+    )
+
+
+@app.command()
+def why(
+    run: Run,
+    node: Annotated[str | None, typer.Argument(metavar="[NODE]", help="NODE, or NODE:ITEM of a map.")] = None,
+    output: Output = Format.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Why it does not go on, the most decisive reason first; of what has ended, how it came to that."""
+    path = f"/runs/{segment(run)}"
+    if node is not None:
+        path += f"/nodes/{segment(node)}"
+    with connect() as client:
+        items: list[dict[str, Any]] = client.get(f"{path}/why")["items"]
+    emit(
+        {"items": items},
+        output,
+        lambda: reasons(items),
+        quiet=quiet,
+        ids=[each.get("code") for each in items],
     )
 
 

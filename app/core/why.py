@@ -1,0 +1,415 @@
+"""Why something does not run, or how it came to its end: (graph, what is recorded, facts about the installation) -> reasons.
+
+The most decisive reason comes first. Everything that is not terminal has at least one; so has every end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any
+
+import orjson
+
+from app.core.graph import Graph, Join, Kind, NodeDef
+from app.core.round import iso
+from app.core.states import NODE_TERMINAL, RUN_TERMINAL, STEPS, NodeStatus, RunStatus
+from app.core.view import split_ref
+
+
+class Code(StrEnum):
+    """What a reason is; docs/reference/why.md has a sentence for each."""
+
+    TRIGGER_QUEUED = "trigger_queued"
+    NOT_DECIDED = "not_decided"
+    PAUSED = "paused"
+    DEPENDENCY = "dependency"
+    NODE = "node"
+    POOL = "pool"
+    TURN = "turn"
+    NO_WORKER = "no_worker"
+    NOT_DURABLE = "not_durable"
+    EXECUTOR = "executor"
+    STARTING = "starting"
+    RUNNING = "running"
+    FINALIZING = "finalizing"
+    STOPPING = "stopping"
+    ITEMS = "items"
+    MAX_PARALLEL = "max_parallel"
+    BACK_OFF = "back_off"
+    WAIT = "wait"
+    APPROVAL = "approval"
+    CHILD = "child"
+    SERVICE = "service"
+    CIRCUIT = "circuit"
+    SUCCEEDED = "succeeded"
+    FAILED = "failed"
+    BLOCKED = "blocked"
+    SKIPPED = "skipped"
+    CANCELLED = "cancelled"
+
+
+WHY_FIELDS = (
+    "s",
+    "a",
+    "l",
+    "w",
+    "p",
+    "h",
+    "y",
+    "b",
+    "g",
+    "r",
+    "z",
+    "u",
+    "t",
+    "tm",
+    "x",
+    "n",
+    "o",
+    "ok",
+    "bad",
+    "er",
+    "dw",
+)
+"""The fields of a node run that reasons are made of, in the order of Record.parse."""
+MOST_NAMED = 20
+"""Upstream nodes, or node runs of a run, that reasons name; the rest is counted."""
+
+
+@dataclass(slots=True, frozen=True)
+class Reason:
+    code: Code
+    detail: str
+    since: int = 0
+    """ms since the epoch, 0 where it is not known."""
+    more: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """Further members, by code."""
+
+    def shown(self) -> dict[str, Any]:
+        """{code, detail, since, ...}"""
+        return {"code": str(self.code), "detail": self.detail, "since": iso(self.since) if self.since else None,
+                **self.more}  # fmt: skip
+
+
+@dataclass(slots=True, frozen=True)
+class Record:
+    """What is recorded of a node run. Times are ms since the epoch, 0 where they have not come."""
+
+    status: NodeStatus = NodeStatus.PENDING
+    attempt: int = 0
+    launch: int = 0
+    won: int = 0
+    step: int = 0
+    heartbeat: int = 0
+    ready: int = 0
+    starting: int = 0
+    launched: int = 0
+    running: int = 0
+    ended: int = 0
+    until: int = 0
+    stop: str = ""
+    stop_at: int = 0
+    error: Mapping[str, Any] | None = None
+    count: int = 0
+    cursor: int = 0
+    ok: int = 0
+    bad: int = 0
+    executor: Mapping[str, Any] | None = None
+    """{code, detail, since, a, l}: why its executor cannot run it."""
+    circuit: str = ""
+    """The host whose circuit is open."""
+
+    @classmethod
+    def parse(cls, values: Sequence[bytes | None]) -> Record:
+        """Of the values of WHY_FIELDS."""
+        s, a, l, w, p, h, y, b, g, r, z, u, t, tm, x, n, o, ok, bad, er, dw = values  # noqa: E741
+        if s is None:
+            return cls()
+        return cls(
+            NodeStatus(s.decode()), int(a or 0), int(l or 0), int(w or 0), int(p or 0), int(h or 0), int(y or 0),
+            int(b or 0), int(g or 0), int(r or 0), int(z or 0), int(u or 0), (t or b"").decode(), int(tm or 0),
+            orjson.loads(x) if x else None, int(n or 0), int(o or 0), int(ok or 0), int(bad or 0),
+            orjson.loads(er) if er else None, (dw or b"").decode(),
+        )  # fmt: skip
+
+
+@dataclass(slots=True, frozen=True)
+class RunRecord:
+    id: str
+    status: RunStatus
+    created: int = 0
+    started: int = 0
+    ended: int = 0
+    paused: int = 0
+    error: Mapping[str, Any] | None = None
+    taken: bool = True
+    """Its trigger was taken from the queue."""
+
+
+@dataclass(slots=True, frozen=True)
+class Facts:
+    """What the installation is like now."""
+
+    now: int
+    workers: int = 1
+    """Live ones."""
+    findings: Sequence[str] = ()
+    """Why Redis is not durable."""
+    triggers: int = 0
+    """Triggers that are queued."""
+    place: Mapping[str, Any] | None = None
+    """Of the ready node run `placed` in the queue: {ahead, lacks: [{pool, slots, used, holders, reserved?}]}."""
+    placed: str = ""
+
+
+def why_node(
+    graph: Graph, run: RunRecord, ref: str, records: Mapping[str, Record], facts: Facts
+) -> list[Reason]:
+    """The reasons of one node run; `records` has it, its map's and those of the nodes it needs, by ref."""
+    node, record = graph.node(split_ref(ref)[0]), records.get(ref, Record())
+    if record.status in NODE_TERMINAL:
+        return list(_ended(graph, node, record, records))
+    found = [*_of_run(run, facts), *_live(graph, run, node, ref, record, records, facts)]
+    return found + list(_installation(facts, waits=record.status is not NodeStatus.RUNNING))
+
+
+def why_run(
+    graph: Graph, run: RunRecord, records: Mapping[str, Record], facts: Facts, more: int = 0
+) -> list[Reason]:
+    """The reasons of a run; `records` has the node runs that are not terminal and have begun (some of them: `more` is how
+    many others there are), and of an ended run those that say why it ended so."""
+    if run.status in RUN_TERMINAL:
+        return list(_run_ended(graph, run, records))
+    found = list(_of_run(run, facts))
+    named = 0
+    for ref, record in records.items():
+        if record.status in NODE_TERMINAL or record.status is NodeStatus.PENDING:
+            continue
+        first = next(_live(graph, run, graph.node(split_ref(ref)[0]), ref, record, records, facts))
+        members = {"node": split_ref(ref)[0], "status": str(record.status), "reason": str(first.code)}
+        found.append(Reason(Code.NODE, f"'{ref}' is {record.status}: {first.detail}", first.since, members))
+        named += 1
+    if more:
+        found.append(Reason(Code.NODE, f"{more} further node runs have not ended", 0, {"count": more}))
+    if not found:
+        found.append(_not_decided(run.started or run.created))
+    return found + list(_installation(facts, waits=True))
+
+
+# what holds the whole run, or everything ---------------------------------------------------------------------------
+
+
+def _of_run(run: RunRecord, facts: Facts) -> Iterator[Reason]:
+    if not run.taken:
+        text = f"the trigger waits in the queue, with {facts.triggers} in all" if facts.triggers > 1 else (
+            "the trigger waits in the queue")  # fmt: skip
+        yield Reason(Code.TRIGGER_QUEUED, text, run.created, {"queued": facts.triggers})
+    elif run.status is RunStatus.QUEUED:
+        yield _not_decided(run.created)
+    if run.paused:
+        yield Reason(Code.PAUSED, "the run is paused: nothing of it starts", run.paused)
+
+
+def _not_decided(since: int) -> Reason:
+    return Reason(Code.NOT_DECIDED, "a worker has yet to decide what comes next", since)
+
+
+def _installation(facts: Facts, *, waits: bool) -> Iterator[Reason]:
+    if not facts.workers and waits:
+        yield Reason(Code.NO_WORKER, "no worker is alive: nothing is decided and nothing starts")
+    for finding in facts.findings:
+        yield Reason(Code.NOT_DURABLE, f"Redis may lose what it acknowledges: {finding}")
+
+
+# a node run that goes on ------------------------------------------------------------------------------------------
+
+
+def _live(
+    graph: Graph, run: RunRecord, node: NodeDef, ref: str, record: Record, records: Mapping[str, Record], facts: Facts
+) -> Iterator[Reason]:  # fmt: skip
+    """At least one reason, the most decisive first."""
+    match record.status:
+        case NodeStatus.PENDING:
+            yield from _pending(graph, run, node, ref, records)
+        case NodeStatus.READY:
+            yield from _ready(record, facts.place or {} if ref == facts.placed else {})
+        case NodeStatus.STARTING:
+            yield from _starting(record)
+        case NodeStatus.WAITING:
+            yield _waiting(node, record)
+        case _:
+            yield _running(node, ref, record)
+
+
+def _pending(
+    graph: Graph, run: RunRecord, node: NodeDef, ref: str, records: Mapping[str, Record]
+) -> Iterator[Reason]:
+    if split_ref(ref)[1] is not None:
+        parent = records.get(node.name, Record())
+        if parent.status is NodeStatus.RUNNING:
+            live = parent.cursor - parent.ok - parent.bad
+            limit = node.map.max_parallel if node.map is not None else None
+            text = f"{live} items run, at most {limit} at a time" if limit else f"{live} items run before it"
+            yield Reason(Code.MAX_PARALLEL, text, parent.running, {"live": live, "max_parallel": limit})
+            return
+    upstream = [
+        (graph.nodes[edge.node].name, records.get(graph.nodes[edge.node].name, Record()))
+        for edge in node.needs
+    ]
+    open_ = [(name, record) for name, record in upstream if record.status not in NODE_TERMINAL]
+    if not open_:
+        ends = [record.ended for _, record in upstream]
+        yield _not_decided(max([*ends, run.started or run.created]))
+        return
+    names = ", ".join(f"{name} ({record.status})" for name, record in open_[:MOST_NAMED])
+    rest = f" and {len(open_) - MOST_NAMED} more" if len(open_) > MOST_NAMED else ""
+    some = "one of " if node.join is Join.ANY_SUCCEEDED and len(node.needs) > 1 else ""
+    nodes = [{"node": name, "status": str(record.status)} for name, record in open_[:MOST_NAMED]]
+    yield Reason(Code.DEPENDENCY, f"waits for {some}{names}{rest}", run.started or run.created,
+                 {"nodes": nodes, "count": len(open_), "of": len(upstream)})  # fmt: skip
+
+
+def _ready(record: Record, place: Mapping[str, Any]) -> Iterator[Reason]:
+    for lack in place.get("lacks", ()):
+        kept = ", which keeps free ones for another that has waited longer" if lack.get("reserved") else ""
+        text = f"the pool '{lack['pool']}' has {lack['used']} of {lack['slots']} slots taken{kept}"
+        yield Reason(Code.POOL, text, record.ready, dict(lack))
+    ahead = int(place.get("ahead", 0))
+    text = f"{ahead} node runs go first" if ahead else "waits for a worker with a free place"
+    members = {name: place[name] for name in ("ahead", "priority") if name in place}
+    yield Reason(Code.TURN, text, record.ready, members)
+
+
+def _starting(record: Record) -> Iterator[Reason]:
+    told = record.executor
+    if told is not None and (told.get("a"), told.get("l")) == (record.attempt, record.launch):
+        yield Reason(Code.EXECUTOR, f"{told['code']}: {told.get('detail', '')}", int(told.get("since", 0)),
+                     {"reason": told["code"]})  # fmt: skip
+    if record.stop:
+        yield _stopping(record)
+    elif record.launched:
+        yield Reason(Code.STARTING, "its process runs and has not called start yet", record.launched)
+    else:
+        yield Reason(Code.STARTING, "its executor was asked to start it", record.starting)
+
+
+def _running(node: NodeDef, ref: str, record: Record) -> Reason:
+    if node.map is not None and split_ref(ref)[1] is None:
+        ended = record.ok + record.bad
+        counts = {
+            "count": record.count,
+            "started": record.cursor,
+            "succeeded": record.ok,
+            "failed": record.bad,
+        }
+        text = f"{ended} of {record.count} items have ended, {record.cursor - ended} run"
+        return Reason(Code.ITEMS, text, record.running, counts)
+    if record.won:
+        return Reason(Code.FINALIZING, "its output is accepted; it cleans up", record.won)
+    if record.stop:
+        return _stopping(record)
+    if node.kind is Kind.SERVICE:
+        return Reason(Code.SERVICE, "the service was called and has not answered", record.running)
+    if node.kind is Kind.WORKFLOW:
+        return Reason(Code.CHILD, "its child run goes on", record.running)
+    step = STEPS[min(record.step, len(STEPS) - 1)]
+    return Reason(Code.RUNNING, f"attempt {record.attempt} is in its step {step}", record.running,
+                  {"step": str(step), "heartbeat": iso(record.heartbeat) if record.heartbeat else None})  # fmt: skip
+
+
+def _stopping(record: Record) -> Reason:
+    return Reason(
+        Code.STOPPING, f"its attempt is being stopped: {record.stop.replace('_', ' ')}", record.stop_at
+    )
+
+
+def _waiting(node: NodeDef, record: Record) -> Reason:
+    until = {"until": iso(record.until)} if record.until else {}
+    ends = f" until {iso(record.until)}" if record.until else ""
+    match node.kind:
+        case Kind.WAIT:
+            return Reason(Code.WAIT, f"waits{ends}", record.ready, until)
+        case Kind.APPROVAL:
+            return Reason(Code.APPROVAL, f"waits for an approval{ends}", record.ready, until)
+        case Kind.WORKFLOW if record.error is None:
+            return Reason(Code.CHILD, "its child run goes on", record.ready, until)
+        case _ if record.circuit:
+            text = f"calls to {record.circuit} failed too often; the next is tried{ends}"
+            return Reason(Code.CIRCUIT, text, record.ready, until | {"host": record.circuit})
+        case _:
+            cause = f": {record.error.get('message', '')}" if record.error else ""
+            return Reason(Code.BACK_OFF, f"attempt {record.attempt} follows after a back-off{ends}{cause}",
+                          record.ready, until | {"attempt": record.attempt})  # fmt: skip
+
+
+# ends -------------------------------------------------------------------------------------------------------------
+
+
+def _ended(graph: Graph, node: NodeDef, record: Record, records: Mapping[str, Record]) -> Iterator[Reason]:
+    match record.status:
+        case NodeStatus.SUCCEEDED:
+            yield Reason(Code.SUCCEEDED, "it succeeded", record.ended, {"attempt": record.attempt})
+        case NodeStatus.FAILED:
+            yield _failed(record)
+        case NodeStatus.CANCELLED:
+            yield Reason(Code.CANCELLED, "it was cancelled", record.ended)
+        case NodeStatus.BLOCKED:
+            yield from _chain(graph, node, records, record.ended)
+        case _:
+            skipped = [graph.nodes[edge.node].name for edge in node.needs
+                       if records.get(graph.nodes[edge.node].name, Record()).status is NodeStatus.SKIPPED]  # fmt: skip
+            text = f"{', '.join(skipped[:MOST_NAMED])} was skipped" if skipped else "its condition says so"
+            yield Reason(Code.SKIPPED, text, record.ended, {"nodes": skipped[:MOST_NAMED]})
+
+
+def _failed(record: Record) -> Reason:
+    error = record.error or {}
+    text = str(error.get("message") or "no message")
+    return Reason(Code.FAILED, text, record.ended, {"attempt": record.attempt, "error": dict(error)})
+
+
+def _chain(graph: Graph, node: NodeDef, records: Mapping[str, Record], since: int) -> Iterator[Reason]:
+    """A blocked node: down to the failures that block it."""
+    blocked, causes = [node], list[tuple[str, Record]]()
+    seen = {node.name}
+    while blocked and len(causes) < MOST_NAMED:
+        for edge in blocked.pop().needs:
+            above = graph.nodes[edge.node]
+            record = records.get(above.name, Record())
+            if above.name in seen:
+                continue
+            seen.add(above.name)
+            if record.status is NodeStatus.BLOCKED:
+                blocked.append(above)
+            elif record.status in (NodeStatus.FAILED, NodeStatus.CANCELLED):
+                causes.append((above.name, record))
+    names = [name for name, _ in causes]
+    text = f"upstream: {', '.join(names)}" if names else "what is upstream did not end as its join asks"
+    yield Reason(Code.BLOCKED, text, since, {"nodes": names})
+    for name, record in causes:
+        reason = (
+            _failed(record)
+            if record.status is NodeStatus.FAILED
+            else Reason(Code.CANCELLED, "it was cancelled", record.ended)
+        )
+        yield Reason(reason.code, f"'{name}': {reason.detail}", reason.since, {"node": name, **reason.more})
+
+
+def _run_ended(graph: Graph, run: RunRecord, records: Mapping[str, Record]) -> Iterator[Reason]:
+    if run.status is RunStatus.SUCCEEDED:
+        yield Reason(Code.SUCCEEDED, "every node ended and none failed that must not", run.ended)
+        return
+    code = Code.CANCELLED if run.status is RunStatus.CANCELLED else Code.FAILED
+    error = run.error or {}
+    text = str(error.get("message") or f"the run {run.status}")
+    yield Reason(code, text, run.ended, {"error": dict(error)})
+    failed = sorted(((record.ended, ref) for ref, record in records.items() if record.status is NodeStatus.FAILED
+                     and not graph.node(split_ref(ref)[0]).allow_failure))  # fmt: skip
+    for _, ref in failed[:MOST_NAMED]:
+        reason = _failed(records[ref])
+        yield Reason(reason.code, f"'{ref}': {reason.detail}", reason.since, {"node": ref, **reason.more})
+    blocked = sum(record.status is NodeStatus.BLOCKED for record in records.values())
+    if blocked:
+        yield Reason(Code.BLOCKED, f"{blocked} nodes could not run because of that", 0, {"count": blocked})

@@ -1,0 +1,176 @@
+"""Why something does not run: reads what app/core/why.py makes reasons of."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Any
+
+import orjson
+
+from app.core.graph import Graph
+from app.core.round import iso
+from app.core.states import NODE_TERMINAL, RUN_TERMINAL, NodeStatus, RunStatus
+from app.core.tasks import Task
+from app.core.view import split_ref
+from app.core.why import MOST_NAMED, WHY_FIELDS, Facts, Reason, Record, RunRecord, why_node, why_run
+from app.errors import NotFound
+from app.store.client import Batcher, pairs
+from app.store.engine import GLOBAL_POOL
+from app.store.history import History
+from app.store.ids import receipt_of
+from app.store.keys import Keys
+from app.store.workers import Workers
+
+LOOKED_AT = 20_000
+"""Node runs of one run that are looked through for those that go on, or failed."""
+PAGE = 1000
+FEW = 5
+"""Holders of a pool that are named to one who waits."""
+RUN_FIELDS = ("s", "w", "v", "c", "b", "z", "pz", "x")
+
+Place = Callable[[str, str, str], Awaitable[dict[str, Any] | None]]
+"""(run, ref, prefix of workflows whose runs may be named) -> the place of a ready node run in the queue"""
+
+
+class Why:
+    def __init__(
+        self,
+        batcher: Batcher,
+        keys: Keys,
+        history: History,
+        workers: Workers,
+        graph: Callable[[str, int], Awaitable[Graph]],
+        findings: Callable[[], Awaitable[list[str]]],
+        place: Place,
+    ) -> None:
+        self._batcher = batcher
+        self._keys = keys
+        self._history = history
+        self._workers = workers
+        self._graph = graph
+        self._findings = findings
+        self._place = place
+
+    async def run(self, run: str, prefix: str = "") -> list[dict[str, Any]]:
+        """Why a run does not go on, or how it came to its end. Raises NotFound."""
+        record, graph = await self._run(run)
+        records, more = await self._told(record, graph)
+        ready = next((ref for ref, each in records.items() if each.status is NodeStatus.READY), None)
+        facts = await self._facts(run, ready, prefix)
+        return _shown(why_run(graph, record, records, facts, more))
+
+    async def node(self, run: str, ref: str, prefix: str = "") -> list[dict[str, Any]]:
+        """Why a node run does not go on, or how it came to its end. Raises NotFound."""
+        record, graph = await self._run(run)
+        name, item = split_ref(ref)
+        if name not in graph.index:
+            raise NotFound(f"The workflow of run '{run}' has no node '{name}'.")
+        records = await self._records(run, dict.fromkeys((ref, name, *_upstream(graph, name))))
+        if item is not None and not (graph.node(name).map and item < (records[name].count or item + 1)):
+            raise NotFound(f"Node '{name}' has no item {item}.")
+        await self._blocked(run, graph, name, records)
+        waits = ref if records[ref].status is NodeStatus.READY else None
+        return _shown(why_node(graph, record, ref, records, await self._facts(run, waits, prefix)))
+
+    async def _run(self, run: str) -> tuple[RunRecord, Graph]:
+        s, w, v, c, b, z, pz, x = await self._history.run(run, RUN_FIELDS)
+        if s is None or w is None:
+            return await self._queued(run)
+        record = RunRecord(
+            run, RunStatus(s.decode()), int(c or 0), int(b or 0), int(z or 0), int(pz or 0),
+            orjson.loads(x) if x else None,
+        )  # fmt: skip
+        return record, await self._graph(w.decode(), int(v or 0))
+
+    async def _queued(self, run: str) -> tuple[RunRecord, Graph]:
+        key = self._keys.receipt(receipt_of(run))
+        s, w, v, c, r = await self._batcher.call("HMGET", key, "s", "w", "v", "c", "r")
+        if s != b"queued" or r != run.encode():
+            raise NotFound(f"There is no run '{run}'.")
+        return RunRecord(run, RunStatus.QUEUED, int(c or 0), taken=False), await self._graph(
+            w.decode(), int(v)
+        )
+
+    async def _records(self, run: str, refs: Iterable[str]) -> dict[str, Record]:
+        names = list(refs)
+        rows = await self._history.node_runs(run, names, WHY_FIELDS)
+        return {ref: Record.parse(values) for ref, values in zip(names, rows, strict=True)}
+
+    async def _told(self, run: RunRecord, graph: Graph) -> tuple[dict[str, Record], int]:
+        """The node runs that say most about a run, and how many others of their kind there are."""
+        if run.status is RunStatus.QUEUED:
+            return {}, 0
+        ended = run.status in RUN_TERMINAL
+        wanted = {NodeStatus.FAILED, NodeStatus.BLOCKED} if ended else set(NodeStatus) - NODE_TERMINAL
+        found, more = dict[str, Record](), 0
+        names = [node.name for node in graph.nodes[:LOOKED_AT]]
+        for start in range(0, len(names), PAGE):
+            page = await self._records(run.id, names[start : start + PAGE])
+            for ref, record in page.items():
+                if record.status not in wanted or record.status is NodeStatus.PENDING:
+                    continue
+                if len(found) < MOST_NAMED or ended:
+                    found[ref] = record
+                else:
+                    more += 1
+        return found, more
+
+    async def _blocked(self, run: str, graph: Graph, name: str, records: dict[str, Record]) -> None:
+        """Go on upwards from what is blocked, to the failures that block it."""
+        seen, work = {name}, [name]
+        while work and len(records) < PAGE:
+            blocked = [each for each in work if records[each].status is NodeStatus.BLOCKED]
+            above = {each for node in blocked for each in _upstream(graph, node)} - seen
+            seen |= above
+            records |= await self._records(run, above - records.keys())
+            work = list(above)
+
+    async def _facts(self, run: str, ready: str | None, prefix: str) -> Facts:
+        depth = self._batcher.call("XLEN", self._keys.triggers)
+        now, live, findings = await asyncio.gather(
+            self._workers.now(), self._workers.live(), self._findings()
+        )
+        place = await self._place(run, ready, prefix) if ready is not None else None
+        return Facts(now, len(live), findings, await depth, place, ready or "")
+
+
+class QueuePlace:
+    """The place of ready node runs in the one queue of the pool `global`."""
+
+    def __init__(self, batcher: Batcher, keys: Keys, slots: int) -> None:
+        self._batcher = batcher
+        self._keys = keys
+        self._slots = slots
+
+    async def __call__(self, run: str, ref: str, prefix: str) -> dict[str, Any] | None:
+        """{ahead, lacks}; None for one that does not wait there. Holders are told to whoever may see all workflows."""
+        keys = self._keys
+        attempt, launch = await self._batcher.call("HMGET", keys.node(run, ref), "a", "l")
+        task = Task(run, ref, int(attempt or 0), int(launch or 0))
+        rank, used, given = await asyncio.gather(
+            self._batcher.call("ZRANK", keys.ready, task.encode()),
+            self._batcher.call("HLEN", keys.pool(GLOBAL_POOL)),
+            self._batcher.call("HGET", keys.pools, GLOBAL_POOL),
+        )
+        if rank is None:
+            return None
+        slots, lacks = int(given or self._slots), list[dict[str, Any]]()
+        if used >= slots:
+            holders = [] if prefix else await self._oldest()
+            lacks.append({"pool": GLOBAL_POOL, "slots": slots, "used": used, "holders": holders})
+        return {"ahead": rank, "lacks": lacks}
+
+    async def _oldest(self) -> list[dict[str, Any]]:
+        rows = pairs(await self._batcher.call("HGETALL", self._keys.pool(GLOBAL_POOL)))
+        oldest = sorted((int(since), task) for task, since in rows)[:FEW]
+        tasks = [(Task.parse(task), since) for since, task in oldest]
+        return [{"run": task.run, "node": task.ref, "since": iso(since)} for task, since in tasks]
+
+
+def _upstream(graph: Graph, name: str) -> list[str]:
+    return [graph.nodes[edge.node].name for edge in graph.node(name).needs]
+
+
+def _shown(reasons: list[Reason]) -> list[dict[str, Any]]:
+    return [reason.shown() for reason in reasons]

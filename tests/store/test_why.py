@@ -1,0 +1,74 @@
+"""Why: what the store is asked for, in each of the places where something can stand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.core.tasks import Task
+from app.errors import NotFound
+from app.settings import Settings
+from app.store.store import Store
+from workers.retention import Retention
+
+CHAIN = {"a": {"type": "step", "retry": {"max_attempts": 1}}, "b": {"type": "step", "needs": ["a"]}}
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    return settings.model_copy(update={"global_slots": 1, "pack_after": 0.0})
+
+
+def codes(reasons: list[dict[str, Any]]) -> list[str]:
+    return [reason["code"] for reason in reasons]
+
+
+async def test_a_trigger_that_no_worker_has_taken_says_so(store: Store, hand):
+    await hand.publish({"name": "w", "nodes": CHAIN})
+    run = await hand.accept()
+    await hand.accept()
+    first, second = await store.why.run(run)
+    assert (first["code"], first["queued"], second["code"]) == ("trigger_queued", 2, "no_worker")
+    assert first["since"]
+    assert codes(await store.why.node(run, "a"))[0] == "trigger_queued"
+
+
+async def test_a_ready_node_run_names_who_holds_the_slot_and_its_turn(store: Store, hand):
+    await store.workers.announce("w1", {"host": "here", "pid": 1})
+    first = await hand.begin({"a": {"type": "step"}})
+    await hand.started(first, "a")
+    second = await hand.begin({"b": {"type": "step"}, "c": {"type": "step"}}, "w2")
+    pool, turn = await store.why.node(second, "c")
+    assert (pool["code"], pool["pool"], pool["used"], pool["slots"]) == ("pool", "global", 1, 1)
+    assert [(holder["run"], holder["node"]) for holder in pool["holders"]] == [(first, "a")]
+    assert (turn["code"], turn["ahead"]) == ("turn", 1)
+    assert (await store.why.node(second, "c", prefix="only-mine"))[0]["holders"] == []
+
+
+async def test_a_run_tells_of_its_node_runs_that_go_on(store: Store, hand):
+    await store.workers.announce("w1", {"host": "here", "pid": 1})
+    run = await hand.begin(CHAIN)
+    assert await hand.admit(Task(run, "a", 1, 0)) == [1]
+    (reason,) = await store.why.run(run)
+    assert (reason["code"], reason["node"], reason["reason"]) == ("node", "a", "starting")
+    assert codes(await store.why.node(run, "b")) == ["dependency"]
+
+
+async def test_an_ended_run_tells_the_same_when_it_is_packed(store: Store, hand, settings: Settings):
+    run = await hand.begin(CHAIN)
+    call, epoch = await hand.started(run, "a")
+    await store.nodes.fail(call, epoch, "Broken", "no such feed", retryable=False)
+    await hand.decide()
+    before = [await store.why.run(run), await store.why.node(run, "b")]
+    assert [codes(reasons) for reasons in before] == [["failed", "failed", "blocked"], ["blocked", "failed"]]
+    assert before[1][1]["detail"] == "'a': no such feed"
+    assert await Retention(store, settings).sweep() == {"packed": 1, "removed": 0}
+    assert [await store.why.run(run), await store.why.node(run, "b")] == before
+
+
+@pytest.mark.parametrize("ref", ["nothing", "a:3"])
+async def test_what_is_not_there_is_not_found(store: Store, hand, ref: str):
+    run = await hand.begin(CHAIN)
+    with pytest.raises(NotFound):
+        await store.why.node(run, ref)
