@@ -39,10 +39,12 @@ def die_with_parent() -> None:
 class EmbeddedValkey:
     """One server on `directory`. The port is chosen once, so a restarted server is found again."""
 
-    def __init__(self, directory: Path, port: int = 0, *, fsync: str = "always") -> None:
+    def __init__(self, directory: Path, port: int = 0, *, fsync: str = "always", append: bool = True) -> None:
         self.directory = directory
         self.port = port or free_port()
         self.fsync = fsync
+        self.append = append
+        """False: a server that reads dump.rdb and keeps nothing."""
         self.process: subprocess.Popen[bytes] | None = None
         directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         self.password = self._password()
@@ -67,7 +69,8 @@ class EmbeddedValkey:
         """Start the server and wait until it has loaded its data. Raises Unavailable with the reason in `log`."""
         config = self.directory / "valkey.conf"
         lines = [
-            "bind 127.0.0.1", f"port {self.port}", f"requirepass {self.password}", "appendonly yes",
+            "bind 127.0.0.1", f"port {self.port}", f"requirepass {self.password}",
+            f"appendonly {'yes' if self.append else 'no'}",
             f"appendfsync {self.fsync}", "no-appendfsync-on-rewrite no", "maxmemory-policy noeviction",
             'save ""', f'dir "{self.directory.resolve()}"', f'logfile "{self.log.resolve()}"',
             "aof-load-truncated yes", "tcp-keepalive 60",

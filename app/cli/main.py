@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from app.cli.commands import doctor, others, parts, runs, workflows
+from app.cli.commands import backups, doctor, others, parts, runs, workflows
 from app.cli.output import EXIT_INTERRUPTED, show_error
 from app.errors import HeadraceError, UsageError
 
@@ -29,6 +29,8 @@ app.command(rich_help_panel=SERVE)(parts.dev)
 app.command(rich_help_panel=SERVE)(parts.server)
 app.command(rich_help_panel=SERVE)(parts.worker)
 app.command(rich_help_panel=SERVE)(doctor.doctor)
+app.command(rich_help_panel=SERVE)(backups.backup)
+app.command(rich_help_panel=SERVE)(backups.restore)
 app.command(rich_help_panel=SERVE)(parts.version)
 app.add_typer(workflows.app, name="workflow", rich_help_panel=ASK)
 app.command("why", rich_help_panel=ASK)(runs.why)

@@ -120,7 +120,9 @@ async def open_wire(url: str, timeout: float) -> Wire:
             _, wire = await loop.create_unix_connection(lambda: Wire(timeout), options["path"])
         else:
             host, port = options.get("host", "localhost"), int(options.get("port", 6379))
-            _, wire = await loop.create_connection(lambda: Wire(timeout), host, port, ssl=_tls(url, options))
+            _, wire = await loop.create_connection(
+                lambda: Wire(timeout), host, port, ssl=tls_of(url, options)
+            )
         login = [options["username"]] if options.get("username") else []
         steps: list[tuple[Arg, ...]] = []
         if options.get("password"):
@@ -135,7 +137,7 @@ async def open_wire(url: str, timeout: float) -> Wire:
     return wire
 
 
-def _tls(url: str, options: dict[str, Any]) -> ssl.SSLContext | None:
+def tls_of(url: str, options: dict[str, Any]) -> ssl.SSLContext | None:
     """As redis-py reads a rediss:// URL: ssl_ca_certs, ssl_certfile and ssl_keyfile, ssl_cert_reqs=none."""
     if not url.startswith("rediss://"):
         return None

@@ -41,12 +41,12 @@ TYPES: dict[str, list[str]] = {
 class Installation:
     """One server, one prefix, one API process; any number of worker processes."""
 
-    def __init__(self, valkey: EmbeddedValkey, folder: Path) -> None:
+    def __init__(self, valkey: EmbeddedValkey, folder: Path, prefix: str | None = None) -> None:
         self.valkey = valkey
         self.folder = folder
         self.port = free_port()
         self.settings = Settings(
-            redis_url=SecretStr(valkey.url), prefix=f"t-{secrets.token_hex(6)}", lease=LEASE,
+            redis_url=SecretStr(valkey.url), prefix=prefix or f"t-{secrets.token_hex(6)}", lease=LEASE,
             api_url=f"http://127.0.0.1:{self.port}", log_dir=folder / "logs", data_uri=f"file:{folder}/data",
             node_types=str(folder / "types"), bootstrap_key=SecretStr(KEY), log_level="info", worker_capacity=8,
         )  # fmt: skip
