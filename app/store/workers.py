@@ -103,6 +103,14 @@ class Workers:
         ]
         return await self._batcher.script(LAUNCHED, keys, args) == 1
 
+    async def admitted(self, task: Task) -> int | None:
+        """ms, by the store's clock, when a launch was admitted that has not called start yet; None for any other."""
+        key = self._keys.node(task.run, task.ref)
+        status, attempt, launch, admitted = await self._batcher.call("HMGET", key, "s", "a", "l", "b")
+        starting = status == NodeStatus.STARTING.encode()
+        mine = (int(attempt or 0), int(launch or 0)) == (task.attempt, task.launch)
+        return int(admitted) if starting and mine and admitted else None
+
     async def processes(self, host: str) -> dict[Task, dict[str, Any]]:
         """The records of the processes on a host."""
         rows = await self._batcher.call("HGETALL", self._keys.procs(host))

@@ -248,6 +248,40 @@ async def working_site(installation: Installation, tmp_path: Path) -> AsyncItera
 
 
 @pytest.fixture
+def servers(tmp_path: Path) -> Iterator[Callable[[str], EmbeddedValkey]]:
+    """Servers that may be killed."""
+    started: list[EmbeddedValkey] = []
+
+    def start(name: str) -> EmbeddedValkey:
+        server = EmbeddedValkey(tmp_path / name)
+        server.start()
+        started.append(server)
+        return server
+
+    yield start
+    for server in started:
+        server.stop()
+
+
+@pytest.fixture
+async def sites(tmp_path: Path) -> AsyncIterator[Callable[..., Any]]:
+    """Installations of their own, on a server and in a folder that a test names."""
+    made: list[Site] = []
+
+    async def make(server: EmbeddedValkey, name: str, prefix: str | None = None) -> Site:
+        (tmp_path / name).mkdir()
+        own = Installation(server, tmp_path / name, prefix=prefix)
+        own.wait_for_api()
+        made.append(Site(own, await Store.open(own.settings), tmp_path))
+        return made[-1]
+
+    yield make
+    for each in made:
+        await each.close()
+        each.installation.kill_all(api=True)
+
+
+@pytest.fixture
 def stop_and_go() -> Iterator[Callable[[subprocess.Popen[bytes]], None]]:
     """Freezes a process; whatever was frozen goes on at the end."""
     frozen: list[subprocess.Popen[bytes]] = []

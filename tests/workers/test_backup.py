@@ -6,7 +6,6 @@ import asyncio
 import subprocess
 import sys
 import zipfile
-from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,40 +21,6 @@ NODES = {
     "b": {"type": "plain", "needs": ["a"]},
     "m": {"type": "plain", "map": {"over": [1, 2]}},
 }
-
-
-@pytest.fixture
-def servers(tmp_path: Path) -> Iterator[Callable[[str], EmbeddedValkey]]:
-    """Servers that may be killed."""
-    started: list[EmbeddedValkey] = []
-
-    def start(name: str) -> EmbeddedValkey:
-        server = EmbeddedValkey(tmp_path / name)
-        server.start()
-        started.append(server)
-        return server
-
-    yield start
-    for server in started:
-        server.stop()
-
-
-@pytest.fixture
-async def sites(tmp_path: Path, installation, site) -> AsyncIterator[Callable[..., Any]]:
-    """Installations of their own, on a server and in a folder that a test names."""
-    made: list[Any] = []
-
-    async def make(server: EmbeddedValkey, name: str, prefix: str | None = None) -> Any:
-        (tmp_path / name).mkdir()
-        own = type(installation)(server, tmp_path / name, prefix=prefix)
-        own.wait_for_api()
-        made.append(type(site)(own, await Store.open(own.settings), tmp_path))
-        return made[-1]
-
-    yield make
-    for each in made:
-        await each.close()
-        each.installation.kill_all(api=True)
 
 
 async def test_all_that_was_accepted_by_the_backup_ends_on_a_fresh_server(servers, sites, tmp_path: Path):

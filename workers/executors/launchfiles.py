@@ -6,6 +6,7 @@ NAME.exit its exit code, once it has ended; NAME.output the metadata that a prog
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -78,6 +79,13 @@ class LaunchFiles:
             return None
         start = _start_of(line)
         return None if start is None else Process(int(line.split(" ", 1)[0]), start)
+
+    def started_ms(self) -> float:
+        """ms since the epoch, by this machine's clock, when the launch was started; infinite where it was not."""
+        try:
+            return self.stat.stat().st_mtime_ns / 1_000_000
+        except OSError:
+            return math.inf
 
     def exit_code(self) -> int | None:
         """The program's exit code, negative for the signal that killed it; None where it is not known."""

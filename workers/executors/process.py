@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Callable
 from time import monotonic
 from typing import Any
@@ -37,6 +38,8 @@ RECONCILE = 1.0
 """Seconds between looks at what must be adopted or stopped."""
 LINGER = 30.0
 """Seconds that a process may go on after its attempt has ended."""
+CLOCK_SLACK_MS = 50
+"""How much earlier than its admission a launch may seem to have been started."""
 KILL_AFTER = 5.0
 """Seconds between SIGTERM and SIGKILL."""
 
@@ -70,6 +73,8 @@ class ProcessExecutor:
         self._watched: dict[Task, asyncio.Task[None]] = {}
         self._stopping: dict[Task, float] = {}
         self._over: dict[Task, float] = {}
+        self._outlived: set[Task] = set()
+        """Launches that outlived the state of the store in which they were admitted."""
         self.on_free: Callable[[], None] = lambda: None
 
     def free(self) -> int:
@@ -88,10 +93,21 @@ class ProcessExecutor:
             popen = self._spawn(files, command, launch.environment())
             process = await self._started(files, popen)
         record = {**self._me, "pid": process.pid, "start": process.start, "api_url": self._api_url}
+        if popen is None and await self._is_of_a_lost_future(task, files):
+            self._outlived.add(task)
         if task not in self._watched:
             self._watch(task, files, process, popen, orphan=popen is None)
         if not await self._workers.launched(task, self._host, launch.node.timeouts.run_ms, record):
             self._stopping.setdefault(task, monotonic())
+
+    async def _is_of_a_lost_future(self, task: Task, files: LaunchFiles) -> bool:
+        """Whether a launch was started before it was admitted: the store was set back to an older state meanwhile."""
+        admitted = await self._workers.admitted(task)
+        if admitted is None:
+            return False
+        asked = time.time() * 1000
+        ahead = asked - await self._workers.now()  # of our clock, at least
+        return files.started_ms() - ahead < admitted - CLOCK_SLACK_MS
 
     def _spawn(self, files: LaunchFiles, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         files.base.parent.mkdir(parents=True, exist_ok=True)
@@ -143,6 +159,7 @@ class ProcessExecutor:
             self._watched.pop(task, None)
             self._stopping.pop(task, None)
             self._over.pop(task, None)
+            self._outlived.discard(task)
             self.on_free()
 
         watcher.add_done_callback(ended)
@@ -172,6 +189,11 @@ class ProcessExecutor:
         output, problem = files.read_output() if code == 0 else (None, None)
         if problem is not None:
             return exit_of(task, code=code, type="bad_output", message=problem)
+        if (
+            task in self._outlived and output is None
+        ):  # what it checkpointed is lost, and it was refused since
+            text = "the store was set back to before this launch; its checkpoints are lost"
+            return exit_of(task, code=code, type="lost", message=text, infra=True)
         return exit_of(task, code=code, output=output)
 
     async def _tell(self, task: Task, signal_: Signal) -> None:

@@ -1,0 +1,84 @@
+"""Fault row 13: the store comes back in an older state while processes of the lost future live, or have ended.
+
+A process is never started beside another of its launch: what lives is adopted, and what it left behind is used.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+from app.embedded import EmbeddedValkey
+from app.errors import StoreUnavailable
+from workers.executors.launchfiles import process_start
+
+
+def rewind(server: EmbeddedValkey, past: Path) -> None:
+    """The server dies, and comes back with what it had when `past` was copied."""
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    shutil.rmtree(server.directory / "appendonlydir")
+    shutil.copytree(past, server.directory / "appendonlydir")
+    server.start()
+
+
+def remember(server: EmbeddedValkey, past: Path) -> None:
+    """Copy what the server has now."""
+    assert server.process is not None
+    server.process.kill()
+    server.process.wait()
+    shutil.copytree(server.directory / "appendonlydir", past)
+    server.start()
+
+
+async def back(site: Any) -> None:
+    """Our own connection is made again."""
+
+    async def answers() -> bool:
+        try:
+            return await site.store.workers.now() > 0
+        except StoreUnavailable:
+            return False
+
+    await site.until(answers, "the store answers")
+
+
+async def test_processes_of_a_lost_future_are_adopted_and_none_is_started_beside_them(
+    servers, sites, tmp_path: Path
+):
+    server = servers("store")
+    site = await sites(server, "site")
+    nodes: dict[str, Any] = {
+        "lives": {"type": "program", "config": {"gate": "go", "positions": 2}},
+        "ended": {"type": "program", "config": {}},
+        "plain": {"type": "plain"},
+    }
+    (run,) = await site.fire(nodes)
+    remember(server, tmp_path / "past")
+    await back(site)
+    worker = await site.worker()
+    pid = await site.waits("lives")
+
+    async def the_others_have_ended() -> bool:
+        return {(await site.node(run, name))["status"] for name in ("ended", "plain")} == {"succeeded"}
+
+    await site.until(the_others_have_ended, "two nodes have ended")
+    rewind(server, tmp_path / "past")
+    await back(site)
+
+    async def gone() -> bool:
+        return process_start(pid) is None
+
+    site.open("go")
+    await site.until(gone, "the process of the lost future was refused, and has ended")
+    assert await site.ended(run) == "succeeded"
+    assert worker.poll() is None
+    faults = {name: (await site.node(run, name))["infrastructure_faults"] for name in nodes}
+    assert faults == {"lives": 1, "ended": 1, "plain": 0}
+    assert {(await site.node(run, name))["attempt"] for name in nodes} == {1}
+    assert (await site.node(run, "plain"))["metadata"] == {"plain": True}
+    assert (await site.node(run, "ended"))["metadata"] is not None
+    assert len(site.diary("lives", epoch=1)) == 2, "one process of each launch"
+    await site.check(run, faults=True)
