@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from app.core.durations import parse_instant
 from app.core.graph import Graph
 from app.core.round import iso
 from app.core.states import NODE_TERMINAL, RUN_TERMINAL, NodeStatus, RunStatus
@@ -25,6 +26,7 @@ from app.store.workers import Workers
 LOOKED_AT = 20_000
 """Node runs of one run that are looked through for those that go on, or failed."""
 PAGE = 1000
+NO_GRAPH = Graph("", 0, [], {}, [], None)
 FEW = 5
 """Holders of a pool that are named to one who waits."""
 RUN_FIELDS = ("s", "w", "v", "c", "b", "z", "pz", "x")
@@ -72,6 +74,13 @@ class Why:
         await self._blocked(run, graph, name, records)
         waits = ref if records[ref].status is NodeStatus.READY else None
         return _shown(why_node(graph, record, ref, records, await self._facts(run, waits, prefix)))
+
+    def of_archived(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        """How a run came to its end that only the archive has, as its GET answers."""
+        record = RunRecord(
+            run["id"], RunStatus(run["status"]), ended=parse_instant(run["ended"]), error=run["error"]
+        )
+        return _shown(why_run(NO_GRAPH, record, {}, Facts(record.ended)))
 
     async def _run(self, run: str) -> tuple[RunRecord, Graph]:
         s, w, v, c, b, z, pz, x = await self._history.run(run, RUN_FIELDS)

@@ -313,6 +313,9 @@ async def test_an_archived_run_answers_as_before(archiving: Settings, hand, larg
         before = await answers(store, run)
         assert await Retention(store, archiving).sweep() == {"packed": 0, "removed": 1}
         after = await answers(store, run)
+        assert [each["code"] for each in store.why.of_archived(await store.runs.get(run))] == [
+            "failed" if large else "succeeded"
+        ]
     finally:
         await store.close()
     assert after["run"].pop("archived").endswith(f"/{run}.ndjson.gz")

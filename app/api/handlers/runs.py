@@ -99,6 +99,8 @@ async def get_run(call: Call, api: Api) -> ASGIApp:
 async def why_run(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/why: the reasons why it does not go on, the most decisive first; of an ended run why it ended so."""
     run = await visible_run(call, api)
+    if "archived" in run:
+        return _listed(api.store.why.of_archived(run), None)
     principal: Principal = call.principal
     return _listed(await api.store.why.run(run["id"], principal.prefix), None)
 
