@@ -5,11 +5,15 @@ VENV := .venv/bin
 INPUTS := requirements.lock pyproject.toml sdk/pyproject.toml nodes/pyproject.toml scripts/setup scripts/uv.lock
 CODE := app workers sdk nodes loadtests tests
 
+# what the images install: the versions of requirements.lock, without what only development needs
+IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-version 3.11 --no-annotate --quiet \
+	--no-emit-package headrace-sdk --no-emit-package headrace-nodes --no-header --no-emit-index-url --no-emit-find-links
+
 .DEFAULT_GOAL := help
-.PHONY: help setup run test check fmt bench chaos million locust lock clean
+.PHONY: help setup run test test-cluster cluster cluster-images cluster-stop check fmt bench chaos million locust lock clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: .venv/.stamp  ## make .venv from requirements.lock
 
@@ -19,8 +23,20 @@ setup: .venv/.stamp  ## make .venv from requirements.lock
 run: setup  ## headrace dev in the foreground, until Ctrl-C (ARGS="--port 0 ...")
 	@exec $(VENV)/headrace dev $(ARGS)
 
-test: setup  ## the whole test suite (ARGS="-k name")
-	$(VENV)/python -m pytest -n auto -q $(ARGS)
+test: setup  ## the whole test suite but for what needs a cluster (ARGS="-k name")
+	$(VENV)/python -m pytest -n auto -q --ignore=tests/kubernetes $(ARGS)
+
+test-cluster: setup  ## the tests on a real Kubernetes: HEADRACE_TEST_KUBECONFIG's, else one made here (root)
+	$(VENV)/python -m tests.cluster run -- $(VENV)/python -m pytest -q tests/kubernetes $(ARGS)
+
+cluster: setup  ## start a real Kubernetes on this machine and print its KUBECONFIG (root; builds it the first time)
+	@$(VENV)/python -m tests.cluster start
+
+cluster-images: setup  ## build Headrace's images and put them into the cluster of make cluster
+	@$(VENV)/python -m tests.cluster images
+
+cluster-stop: setup  ## end the cluster of make cluster and remove its state
+	@$(VENV)/python -m tests.cluster stop
 
 check: setup  ## format, lint, types, and the direction of imports
 	$(VENV)/ruff format --check $(CODE)
@@ -49,7 +65,10 @@ lock: setup  ## resolve requirements.lock anew from the pyproject files
 	@UV=$$(command -v uv || ls .cache/uv/bin/uv .cache/uv-target/bin/uv 2>/dev/null | head -1); \
 	"$$UV" pip compile pyproject.toml nodes/pyproject.toml sdk/pyproject.toml --all-extras --universal \
 		--generate-hashes --python-version 3.11 --no-emit-package headrace-sdk --no-emit-package headrace-nodes \
-		--no-header --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock
+		--no-header --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock; \
+	"$$UV" pip compile pyproject.toml nodes/pyproject.toml sdk/pyproject.toml $(IMAGE_LOCK) -o k8s/images/headrace.lock; \
+	"$$UV" pip compile nodes/pyproject.toml sdk/pyproject.toml $(IMAGE_LOCK) -o k8s/images/nodes.lock; \
+	echo 'hatchling>=1.27,<2' | "$$UV" pip compile - $(IMAGE_LOCK) -o k8s/images/build.lock
 
 clean:  ## remove .venv and caches; never the data in .headrace
 	rm -rf .venv .cache .pytest_cache .ruff_cache .hypothesis .import_linter_cache

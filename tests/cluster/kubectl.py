@@ -1,0 +1,44 @@
+"""The administrator's kubectl."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from tests.cluster.errors import ClusterError
+
+
+class Kubectl:
+    """kubectl with one kubeconfig."""
+
+    def __init__(self, binary: str, kubeconfig: Path) -> None:
+        self._command = [binary, f"--kubeconfig={kubeconfig}"]
+        self._environment = {"PATH": os.environ.get("PATH", os.defpath), "HOME": os.environ.get("HOME", "/")}
+
+    def __call__(self, *arguments: str, given: str | None = None) -> str:
+        """What it prints. `given` is its standard input. Raises ClusterError when it fails."""
+        done = subprocess.run(
+            [*self._command, *arguments],
+            input=given,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode:
+            raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
+        return done.stdout
+
+    def get(self, *arguments: str) -> dict[str, Any]:
+        """An object, or a list of them under `items`."""
+        return json.loads(self("get", *arguments, "-o", "json"))
+
+    def apply(self, objects: Sequence[dict[str, Any]]) -> None:
+        """Make the objects what they should be."""
+        self(
+            "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
+        )
