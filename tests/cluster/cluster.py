@@ -17,11 +17,9 @@ from tests.cluster.build import KWOK, TOOLS, Binaries, build
 from tests.cluster.console import say
 from tests.cluster.errors import ClusterError
 from tests.cluster.kubectl import Kubectl
-from tests.cluster.layout import NODE, Layout
+from tests.cluster.layout import MARKER, NODE, Layout
 from tests.cluster.leftovers import clear
 
-MARKER = Path("/run/headrace-test-cluster")
-"""Names the state directory of the one cluster that this machine can run: its networks are the machine's."""
 ESSENTIAL = ("etcd", "apiserver", "controllers", "scheduler", "containerd", "kubelet")
 STOP_ORDER = ("kwok", "kubelet", "proxy", "dns", "scheduler", "controllers", "apiserver", "etcd")
 
@@ -46,6 +44,15 @@ class Cluster:
             images.load_file(self.layout, self.binaries, path)
             loaded.touch()
 
+    def renew_volumes(self) -> None:
+        """Empty the volumes whose claims are gone, and offer them again."""
+        for volume in self.kubectl.get("persistentvolumes")["items"]:
+            if volume["status"]["phase"] == "Released":
+                name = volume["metadata"]["name"]
+                self.kubectl("delete", "persistentvolume", name)
+                _empty(self.layout.root / "volumes" / name)
+        self.kubectl.apply(objects.volumes(self.layout.root / "volumes"))
+
     def simulate_nodes(self, count: int) -> None:
         """Add `count` nodes whose pods are simulated, named kwok-0 and so on."""
         binaries = build((KWOK,))
@@ -68,6 +75,7 @@ def ensure(root: Path) -> tuple[Cluster, bool]:
     """The running cluster of that directory, or a new one; and whether it was started now. Raises ClusterError."""
     found = running(root)
     if found is not None:
+        found.renew_volumes()
         return found, False
     return start(root), True
 
@@ -177,14 +185,19 @@ def _node(cluster: Cluster) -> None:
 def _additions(cluster: Cluster) -> None:
     layout = cluster.layout
     for number in range(objects.VOLUMES):
-        directory = layout.root / "volumes" / f"volume-{number:02}"
-        directory.mkdir()
-        directory.chmod(0o777)  # any pod's user may write there: such volumes know no fsGroup
+        _empty(layout.root / "volumes" / objects.volume_name(number))
     cluster.kubectl.apply(objects.volumes(layout.root / "volumes"))
     cluster.kubectl.apply(objects.name_service(layout.ports["dns"]))
     dns = processes.start(layout, "dns", components.name_service(layout, cluster.binaries))
     processes.wait(layout, dns, _answers(f"http://127.0.0.1:{layout.ports['dns-ready']}/ready"))
     _wait_for(lambda: _succeeds(cluster, "get", "serviceaccount", "default"), "the default service account")
+
+
+def _empty(directory: Path) -> None:
+    """A directory without content, in which any pod's user may write: such volumes know no fsGroup."""
+    shutil.rmtree(directory, ignore_errors=True)
+    directory.mkdir()
+    directory.chmod(0o777)
 
 
 def _succeeds(cluster: Cluster, *arguments: str) -> bool:

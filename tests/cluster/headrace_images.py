@@ -16,7 +16,7 @@ from tests.cluster.errors import ClusterError
 from tests.cluster.layout import cache_root
 from tests.cluster.machine import REPOSITORY, program
 
-TARGETS = ("headrace", "nodes")
+TARGETS = ("headrace", "nodes", "valkey")
 """Stages of the Containerfile that are images."""
 SUITE = "bookworm"
 BASE_PACKAGES = ("python3-minimal", "libpython3-stdlib", "python3-venv", "ca-certificates")

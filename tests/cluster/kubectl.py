@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,3 +44,22 @@ class Kubectl:
         self(
             "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": list(objects)})
         )
+
+    @contextmanager
+    def forwarded(self, namespace: str, what: str, port: int) -> Generator[str]:
+        """`host:port` on this machine that leads to a port of a pod or service. Raises ClusterError."""
+        with subprocess.Popen(
+            [*self._command, "port-forward", f"--namespace={namespace}", what, f":{port}"],
+            env=self._environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        ) as process:
+            try:
+                line = process.stdout.readline() if process.stdout is not None else ""
+                found = re.search(r"127\.0\.0\.1:\d+", line)
+                if found is None:
+                    raise ClusterError(f"kubectl port-forward {what}: {line.strip()}")
+                yield found[0]
+            finally:
+                process.terminate()

@@ -72,8 +72,12 @@ def volumes(directory: Path, count: int = VOLUMES) -> list[dict[str, Any]]:
     return [storage_class, *(_volume(directory, number) for number in range(count))]
 
 
+def volume_name(number: int) -> str:
+    return f"volume-{number:02}"
+
+
 def _volume(directory: Path, number: int) -> dict[str, Any]:
-    name = f"volume-{number:02}"
+    name = volume_name(number)
     return {
         "apiVersion": "v1",
         "kind": "PersistentVolume",
