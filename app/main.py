@@ -45,7 +45,7 @@ def create_app(settings: Settings | None = None, *, extra_routes: Sequence[BaseR
     @contextlib.asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncGenerator[None]:
         files = NodeTypeFiles.load(chosen)
-        placement = Placement.parse(chosen.executors, chosen.image_allow, files.types)
+        placement = Placement.parse(chosen.executors, chosen.image_allow, files.placed(chosen.nodes_image))
         store = await Store.open(chosen)
         try:
             await _prepare(store, chosen, files)

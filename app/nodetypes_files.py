@@ -42,6 +42,14 @@ def _read(directories: list[Path]) -> Iterator[NodeType]:
                 log.error("node type manifest ignored", path=str(path), error=str(error))
 
 
+def _inside(node_type: NodeType, image: str) -> NodeType:
+    """The type with its process command as the command line inside an image that holds the same programs."""
+    if node_type.image is not None or not node_type.command:
+        return node_type
+    line = ["python3" if part == "{python}" else part for part in node_type.command]
+    return node_type.model_copy(update={"image": image, "entrypoint": line})
+
+
 class NodeTypeFiles:
     """The manifests, read once.
 
@@ -61,6 +69,12 @@ class NodeTypeFiles:
     def load(cls, settings: Settings) -> NodeTypeFiles:
         """The manifests that the settings name."""
         return cls(manifest_directories(settings))
+
+    def placed(self, image: str) -> dict[str, NodeType]:
+        """By "name@version", what executors run: a type of ours without an image runs in `image`, where that is given."""
+        if not image:
+            return self.types
+        return {ref: _inside(node_type, image) for ref, node_type in self.types.items()}
 
     def command(self, ref: str) -> list[str]:
         """The command line of "name@version", `{python}` replaced by this interpreter. Raises NotFound."""

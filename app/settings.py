@@ -49,6 +49,18 @@ class Settings(BaseSettings):
     """How long a finished run is kept where its workflow does not say."""
     pack_after: float = Field(default=120, ge=0)
     """How long after its end a small run is packed into one value: by then its nodes' last calls are answered."""
+    nodes_image: str = ""
+    """The image that holds the programs of the manifests on this server: their types run in it, too; empty: none."""
+    kubeconfig: str = ""
+    """The cluster's kubeconfig; empty: the pod's own service account, else KUBECONFIG or ~/.kube/config."""
+    kubernetes_namespace: str = "headrace-jobs"
+    """Where Jobs are made."""
+    kubernetes_pod: str = ""
+    """What every Job's pod has beside what its node type says: JSON as `kubernetes` of a node type."""
+    kubernetes_rate: float = Field(default=100, gt=0)
+    """Jobs that one worker creates per second at most."""
+    kubernetes_timeout: float = Field(default=10, gt=0)
+    """Of every call to the API server."""
     worker_capacity: int = Field(default=4, ge=1)
     """How many node processes one worker runs at a time."""
     global_slots: int = Field(default=10_000, ge=1)

@@ -65,7 +65,7 @@ def configured_executors(settings: Settings) -> MakeExecutor:
     Raises UsageError for settings that make no sense.
     """
     files = NodeTypeFiles.load(settings)
-    placement = Placement.parse(settings.executors, settings.image_allow, files.types)
+    placement = Placement.parse(settings.executors, settings.image_allow, files.placed(settings.nodes_image))
 
     def make(store: Store, worker: str, report: Report) -> Executor:
         executors: dict[str, Executor] = {}

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from app.core.podspec import PodSpec, Resources
 from app.errors import InvalidInput, Place
 
 NAME = r"^[a-z][a-z0-9-]{0,62}$"
@@ -141,7 +142,9 @@ class NodeTypeRequest(Input):
     description: Annotated[str, StringConstraints(max_length=2000)] = ""
     config_schema: dict[str, Any] = Field(default_factory=dict)
     metadata_schema: dict[str, Any] = Field(default_factory=dict)
-    resources: dict[str, Any] = Field(default_factory=dict)
+    entrypoint: Annotated[list[str], Field(min_length=1, max_length=64)] | None = None
+    resources: Resources = Resources()
+    kubernetes: PodSpec = PodSpec()
 
 
 class ProblemPlace(BaseModel):

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
+
+from app.core.podspec import PodSpec, Resources
 
 NAME_PATTERN = r"^[a-z][a-z0-9-]{0,62}$"
 _REF = re.compile(r"([a-z][a-z0-9-]{0,62})(?:@([1-9][0-9]{0,8}))?")
@@ -30,11 +32,28 @@ class NodeType(BaseModel):
     description: Annotated[str, Field(max_length=10_000)] = ""
     image: Annotated[str, Field(min_length=1, max_length=512)] | None = None
     command: Annotated[list[str], Field(min_length=1)] | None = None
+    entrypoint: Annotated[list[str], Field(min_length=1)] | None = None
+    """The command line inside the image, where it is not the image's own."""
     config_schema: dict[str, Any] = Field(default_factory=dict)
     """JSON Schema 2020-12 of the node's `config`: validated at publish, drawn as a form by the editor."""
     metadata_schema: dict[str, Any] = Field(default_factory=dict)
     """JSON Schema 2020-12 of the metadata its output step gives."""
     resources: dict[str, Any] = Field(default_factory=dict)
+    """As podspec.Resources; kept as it was written."""
+    kubernetes: dict[str, Any] = Field(default_factory=dict)
+    """As podspec.PodSpec: what the pods of this type may have beyond the image."""
+
+    @field_validator("resources")
+    @classmethod
+    def _amounts(cls, value: dict[str, Any]) -> dict[str, Any]:
+        Resources(**value)
+        return value
+
+    @field_validator("kubernetes")
+    @classmethod
+    def _pod(cls, value: dict[str, Any]) -> dict[str, Any]:
+        PodSpec(**value)
+        return value
 
     @model_validator(mode="after")
     def _runs_something(self) -> NodeType:

@@ -63,7 +63,7 @@ async def put_node_type(call: Call, api: Api) -> ASGIApp:
     if wrong:
         raise InvalidInput(places=wrong)
     try:
-        fields = {"name": call.params["name"], "command": None, **request.model_dump()}
+        fields = {"name": call.params["name"], "command": None, **request.model_dump(exclude_unset=True)}
         node_type, created = await api.store.node_types.put(fields)
     except ValidationError as error:
         raise InvalidInput(places=places(error)) from None
