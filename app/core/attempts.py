@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from app.core.cancelling import STOP, STOP_CHECK_MS, cancelled
 from app.core.graph import Kind, Retry
 from app.core.round import Round, iso
 from app.core.settle import finish_node
@@ -18,8 +19,6 @@ NOT_RETRYABLE_EXIT = 42
 """The exit code by which a program says that another attempt is pointless."""
 FINALIZE_GRACE_MS = 60_000
 """After output is accepted, how long finalize may take before the node run is succeeded without it."""
-STOP_CHECK_MS = 30_000
-"""How long a process that must stop has before its node run is looked at again."""
 
 
 def backoff(retry: Retry, failures: int, jitter: float) -> int:
@@ -48,10 +47,13 @@ def fail_attempt(
             "error": orjson.Fragment(error), "infrastructure": infra}  # fmt: skip
     record: dict[str, Value] = {f"A{node.attempt}.{node.launch}": orjson.dumps(past), "x": error}
     round_.changes.release.append((ref, node.attempt, node.launch))
-    if infra and node.launch < INFRA_BUDGET:
+    again = node.launch < INFRA_BUDGET if infra else retryable and node.attempt < retry.max_attempts
+    if node.stop == STOP or (again and round_.doomed(round_.definition(ref))):
+        cancelled(round_, ref, **record)
+    elif infra and again:
         delay = backoff(INFRA_RETRY, node.launch + 1, round_.jitter(ref))
         _wait(round_, ref, node, delay, attempt=node.attempt, launch=node.launch + 1, **record)
-    elif not infra and retryable and node.attempt < retry.max_attempts:
+    elif again:
         delay = backoff(retry, node.attempt, round_.jitter(ref))
         _wait(round_, ref, node, delay, attempt=node.attempt + 1, launch=node.launch, **record)
     else:
@@ -142,6 +144,8 @@ def due(round_: Round, signal: Signal) -> None:
         round_.changes.timers[ref] = None
     elif node.status is NodeStatus.WAITING:
         _due_waiting(round_, ref, node)
+    elif node.status is NodeStatus.READY:
+        _due_ready(round_, ref, node)
     elif node.status in NODE_LIVE and not _is_map(round_, ref):
         _due_live(round_, ref, node)
 
@@ -156,6 +160,23 @@ def _due_waiting(round_: Round, ref: str, node: NodeView) -> None:
     else:
         round_.changes.timers[ref] = None
         round_.enqueue(ref, node.attempt, node.launch)
+
+
+def _due_ready(round_: Round, ref: str, node: NodeView) -> None:
+    """It waits for its turn; what it waited while its run was paused does not count."""
+    limit, run = round_.definition(ref).timeouts.queued_ms, round_.run
+    if limit is None:
+        round_.changes.timers[ref] = None
+        return
+    deadline = (round_.now if run.paused else max(node.ready, run.resumed)) + limit
+    if deadline > round_.now:
+        round_.changes.timers[ref] = deadline
+        return
+    error = orjson.dumps({"type": "queued_timeout", "message": "it had no turn within its timeout 'queued'"})
+    round_.changes.unready.append((ref, node.attempt, node.launch))
+    round_.changes.timers[ref] = None
+    round_.change(ref, NodeStatus.FAILED, z=round_.now, x=error)
+    finish_node(round_, ref)
 
 
 def _due_live(round_: Round, ref: str, node: NodeView) -> None:

@@ -12,13 +12,13 @@ from collections.abc import Sequence
 
 import orjson
 
-from app.core import attempts, maps
+from app.core import attempts, cancelling, maps, walking
 from app.core.graph import Graph
 from app.core.round import MAX_CHANGES, NotLoaded, Round
 from app.core.settle import finish_node, settle, start_node
 from app.core.signals import Signal, SignalKind
-from app.core.states import RUN_TERMINAL, RunStatus
-from app.core.view import Changes, View, split_ref
+from app.core.states import RUN_TERMINAL, Ending, RunStatus
+from app.core.view import Changes, RunView, View, split_ref
 from app.errors import EngineFault, ExpressionError
 
 
@@ -53,8 +53,16 @@ def _handle(round_: Round, signal: Signal) -> None:
             attempts.failed(round_, signal)
         case SignalKind.EXIT:
             attempts.exited(round_, signal)
+        case SignalKind.DUE if not signal.ref:
+            cancelling.run_due(round_)
         case SignalKind.DUE:
             attempts.due(round_, signal)
+        case SignalKind.CANCEL:
+            cancelling.cancel(round_)
+        case SignalKind.SWEEP:
+            cancelling.sweep(round_, signal)
+        case SignalKind.RESUME:
+            cancelling.resume(round_, signal)
         case SignalKind.SETTLED:
             settle(round_, signal.ref, signal.start)
         case SignalKind.EXPAND:
@@ -73,8 +81,12 @@ def _begin(round_: Round, start: int) -> None:
         if round_.run.status is not RunStatus.QUEUED:
             return
         round_.change_run(RunStatus.RUNNING, b=round_.now)
+        if round_.graph.timeout_ms is not None:
+            round_.changes.timers[""] = round_.now + round_.graph.timeout_ms
     roots = round_.graph.roots
     for position in range(start, len(roots)):
+        if round_.run.ending:
+            return
         if not round_.room:
             round_.defer(Signal(SignalKind.BEGIN, start=position))
             return
@@ -89,7 +101,7 @@ def _finish(round_: Round) -> None:
     if run.status is not RunStatus.RUNNING or run.done < run.total:
         return
     fields: dict[str, str | int | bytes] = {"z": round_.now}
-    status = RunStatus.FAILED if run.failed else RunStatus.SUCCEEDED
+    status = _status(run)
     output = round_.graph.output
     if output is not None and status is RunStatus.SUCCEEDED:
         try:
@@ -100,8 +112,17 @@ def _finish(round_: Round) -> None:
         except ExpressionError as error:
             status = RunStatus.FAILED
             fields["x"] = orjson.dumps({"type": "expression", "message": error.message})
+    if round_.graph.timeout_ms is not None:
+        round_.changes.timers[""] = None
     round_.change_run(status, **fields)
     round_.changes.finished = status
+
+
+def _status(run: RunView) -> RunStatus:
+    """How a run ends whose node runs are all terminal."""
+    if run.failed or run.ending == Ending.TIMEOUT:
+        return RunStatus.FAILED
+    return RunStatus.CANCELLED if run.ending == Ending.CANCELLED else RunStatus.SUCCEEDED
 
 
 def fail_run(view: View, now: int, message: str) -> Changes:
@@ -110,6 +131,8 @@ def fail_run(view: View, now: int, message: str) -> Changes:
     error = orjson.dumps({"type": "engine_error", "message": message})
     if view.run.status not in RUN_TERMINAL:
         round_.change_run(RunStatus.FAILED, z=now, x=error)
+        if round_.graph.timeout_ms is not None:
+            round_.changes.timers[""] = None
         round_.changes.finished = RunStatus.FAILED
     return round_.changes
 
@@ -123,7 +146,10 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> tuple[set[str], set[str]]
         if signal.kind is SignalKind.FINISH:
             refs.update(graph.output.reads if graph.output else ())
             continue
-        if signal.kind is SignalKind.BEGIN:
+        if signal.kind in (SignalKind.SWEEP, SignalKind.RESUME):
+            refs |= walking.walked(graph, signal)
+            continue
+        if not signal.ref:  # begin, cancel, the run's own timer
             continue
         name, item = split_ref(signal.ref)
         refs.update((signal.ref, name))

@@ -117,6 +117,11 @@ class NodeDef:
     reads: frozenset[int]
     """Indices of the nodes read when it becomes ready: by its own when, config, map.over and wait."""
 
+    @property
+    def cleans_up(self) -> bool:
+        """Whether it runs whatever became of the nodes before it, so that `on_failure: fail` leaves it be."""
+        return self.join is Join.ALL_DONE and bool(self.needs)
+
     def wait_ends(self, env: Env, now_ms: int, place: str = "/wait") -> int:
         """Unix ms at which this WAIT node is over, never before `now_ms`. Raises ExpressionError that names `place`."""
         relative = self.wait_ms is not None
@@ -148,6 +153,10 @@ class Graph:
     """Indices of the nodes that `output` reads."""
     retention_ms: int | None = None
     """How long a finished run is kept; None: as long as the installation says."""
+    timeout_ms: int | None = None
+    """Of the whole run, from its start; None: no limit."""
+    fail_fast: bool = False
+    """`on_failure: fail`: the first failure cancels what is left but for clean-up nodes."""
 
     def node(self, name: str) -> NodeDef:
         """The node called `name`. Raises KeyError."""
@@ -185,6 +194,8 @@ def compile_graph(document: Mapping[str, Any], *, version: int) -> Graph:
         params_schema=document.get("params"),
         output_reads=frozenset(index[name] for name in output.reads) if output else _NO_READS,
         retention_ms=parse_duration(document["retention"]) if "retention" in document else None,
+        timeout_ms=parse_duration(document["timeout"]) if "timeout" in document else None,
+        fail_fast=document.get("on_failure") == "fail",
     )
 
 

@@ -34,7 +34,7 @@ def expand(round_: Round, node: NodeDef) -> bool:
     """Start as many further items as max_parallel and the budget allow. True when that ends the map."""
     assert node.map is not None
     view = round_.node(node.name)
-    if view.status is not NodeStatus.RUNNING:
+    if view.status is not NodeStatus.RUNNING or round_.doomed(node):
         return False
     limit = node.map.max_parallel or view.count
     if view.cursor == view.count or view.cursor - view.ok - view.bad >= limit:
@@ -76,9 +76,19 @@ def item_ended(round_: Round, ref: str) -> bool:
         parent.bad += 1
     round_.change(name, ok=parent.ok, bad=parent.bad, j=parent.metadata_bytes)
     node = round_.graph.node(name)
+    if round_.doomed(node) and parent.ok < parent.count:
+        return _wind_up(round_, name, parent)
     if parent.ok + parent.bad == parent.count:
         return _complete(round_, node, parent)
     return expand(round_, node)
+
+
+def _wind_up(round_: Round, name: str, parent: NodeView) -> bool:
+    """The run is ending: the map is cancelled with the last of its items that had begun."""
+    if parent.cursor > parent.ok + parent.bad:
+        return False
+    round_.change(name, NodeStatus.CANCELLED, z=round_.now)
+    return True
 
 
 def _complete(round_: Round, node: NodeDef, view: NodeView) -> bool:

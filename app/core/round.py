@@ -11,8 +11,8 @@ from zlib import crc32
 import orjson
 
 from app.core.graph import NodeDef
-from app.core.signals import Signal
-from app.core.states import NodeStatus, RunStatus, check_node, check_run
+from app.core.signals import Signal, SignalKind
+from app.core.states import Ending, NodeStatus, RunStatus, check_node, check_run
 from app.core.view import Changes, NodeChange, NodeView, Value, View, split_ref
 
 MAX_CHANGES = 500
@@ -95,7 +95,10 @@ class Round:
     def enqueue(self, ref: str, attempt: int, launch: int, **fields: Value) -> None:
         """Make a node run ready: it waits for admission from now on."""
         node = self.change(ref, NodeStatus.READY, a=attempt, l=launch, y=self.now, **fields)
-        node.launch = launch
+        node.launch, node.ready = launch, self.now
+        queued_ms = self.definition(ref).timeouts.queued_ms
+        if queued_ms is not None:
+            self.changes.timers[ref] = self.now + queued_ms
         self.changes.ready.append((ref, attempt, launch))
 
     def jitter(self, ref: str) -> float:
@@ -109,6 +112,17 @@ class Round:
         self.changes.run.update(s=status, **fields)
         self.changes.events.append(event)
 
+    def end_early(self, why: Ending) -> None:
+        """From now on the run's node runs are being cancelled, a window of them a round."""
+        self.run.ending = why
+        self.changes.run.update(e=why, em=self.now)
+        self.defer(Signal(SignalKind.SWEEP))
+
+    def doomed(self, node: NodeDef) -> bool:
+        """Whether nothing of this node may begin any more: the run is ending, and it is no clean-up that still may."""
+        ending = self.run.ending
+        return bool(ending) and not (ending == Ending.FAILURE and node.cleans_up)
+
     def count_done(self, name: str, failed: bool) -> None:
         """One more node of the graph is terminal; the first that fails is the run's error."""
         self.run.done += 1
@@ -116,13 +130,15 @@ class Round:
         if failed:
             self.run.failed += 1
             self.changes.run["f"] = self.run.failed
-            if self.run.failed == 1:
+            if self.run.failed == 1 and self.run.ending != Ending.TIMEOUT:
                 recorded = self.changes.nodes[name].fields.get("x")
                 cause = orjson.loads(recorded) if isinstance(recorded, bytes) else {}
                 message = f"node '{name}' failed: {cause.get('message', 'no message')}"
                 self.changes.run["x"] = orjson.dumps(
                     {"type": "node_failed", "node": name, "message": message}
                 )
+            if self.graph.fail_fast and not self.run.ending:
+                self.end_early(Ending.FAILURE)
 
     def metadata(self, name: str) -> Any:
         """A loaded node run's metadata as a value; None where it has none."""

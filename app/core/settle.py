@@ -11,7 +11,7 @@ from app.core import maps
 from app.core.graph import Edge, Join, Kind, NodeDef
 from app.core.round import NotLoaded, Round
 from app.core.signals import Signal, SignalKind
-from app.core.states import NodeStatus
+from app.core.states import Ending, NodeStatus
 from app.core.view import JoinCount, split_ref
 from app.errors import ExpressionError
 
@@ -21,6 +21,14 @@ class Verdict(Enum):
     RUN = "run"
     SKIP = "skip"
     BLOCK = "block"
+    CANCEL = "cancel"
+
+
+_ENDS = {
+    Verdict.SKIP: NodeStatus.SKIPPED,
+    Verdict.BLOCK: NodeStatus.BLOCKED,
+    Verdict.CANCEL: NodeStatus.CANCELLED,
+}
 
 
 def judge(join: Join, count: JoinCount, total: int) -> Verdict:
@@ -41,6 +49,11 @@ def judge(join: Join, count: JoinCount, total: int) -> Verdict:
     if count.skipped and join is Join.ALL_SUCCEEDED:
         return Verdict.SKIP
     return Verdict.RUN
+
+
+def doomed_verdict(count: JoinCount, total: int) -> Verdict:
+    """What a join says after a failure that stops the run: cancelled in its turn, so that clean-up comes after what it cleans."""
+    return Verdict.CANCEL if count.succeeded + count.failed + count.skipped >= total else Verdict.WAIT
 
 
 def finish_node(round_: Round, ref: str) -> None:
@@ -81,17 +94,22 @@ def settle(round_: Round, name: str, start: int) -> None:
 def _arrive(round_: Round, node: NodeDef, edge: Edge) -> bool:
     """One upstream of a child is terminal. True when that ends the child too. Raises NotLoaded before any change."""
     child = round_.graph.nodes[edge.node]
+    doomed = round_.doomed(child)
+    if doomed and round_.run.ending != Ending.FAILURE:
+        return False  # the sweep cancels it
     count = JoinCount() if len(child.needs) == 1 else _join(round_, child.name)
     if count.decided:
         return False
     try:
-        outcome = _outcome(round_, node, child, edge)
+        outcome = "failed" if doomed else _outcome(round_, node, child, edge)
     except ExpressionError as error:
         _decided(round_, child)
         return _fail(round_, child, error)
     count = JoinCount(count.succeeded, count.failed, count.skipped)
     setattr(count, outcome, getattr(count, outcome) + 1)
-    verdict = judge(child.join, count, len(child.needs))
+    verdict = (
+        doomed_verdict(count, len(child.needs)) if doomed else judge(child.join, count, len(child.needs))
+    )
     if verdict is Verdict.RUN:
         env = round_.env_of(child)
         _decided(round_, child)
@@ -100,9 +118,7 @@ def _arrive(round_: Round, node: NodeDef, edge: Edge) -> bool:
         round_.view.joins[child.name] = round_.changes.joins[child.name] = count
         return False
     _decided(round_, child)
-    round_.change(
-        child.name, NodeStatus.SKIPPED if verdict is Verdict.SKIP else NodeStatus.BLOCKED, z=round_.now
-    )
+    round_.change(child.name, _ENDS[verdict], z=round_.now)
     return True
 
 

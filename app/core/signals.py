@@ -34,6 +34,12 @@ class SignalKind(StrEnum):
     """Continuation: all items of a map are terminal; its metadata is yet to be put together."""
     FINISH = "finish"
     """Continuation: all node runs are terminal; the run's output is yet to be rendered."""
+    CANCEL = "cancel"
+    """Someone asked to cancel the run."""
+    SWEEP = "sweep"
+    """Continuation: node runs (or items of the map `ref`) from `start` on are yet to be cancelled."""
+    RESUME = "resume"
+    """The run was paused and is not any more: what is ready, from `start` on, waits for admission again."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -46,7 +52,7 @@ class Signal:
     launch: int = 0
     """exit: how many infrastructure faults this attempt had when it was launched."""
     start: int = 0
-    """settled: the first child that was not told yet."""
+    """settled: the first child that was not told yet; begin, sweep, resume: the first node or item not done yet."""
     code: int | None = None
     """exit: the exit code; negative for a signal, None where it is unknown."""
     type: str = ""

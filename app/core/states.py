@@ -39,6 +39,17 @@ class NodeStatus(StrEnum):
     CANCELLED = "cancelled"
 
 
+class Ending(StrEnum):
+    """Why the node runs of a run that goes on are being cancelled."""
+
+    CANCELLED = "cancelled"
+    """Someone asked for it."""
+    TIMEOUT = "timeout"
+    """The whole run's time is over."""
+    FAILURE = "failure"
+    """A node failed, and the workflow says on_failure: fail. Clean-up nodes still run."""
+
+
 class Step(StrEnum):
     CONFIGURE = "configure"
     EXECUTE = "execute"

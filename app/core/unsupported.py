@@ -22,16 +22,12 @@ class Row(NamedTuple):
 
 NOT_YET = (
     Row("workflow", "concurrency", "limits on concurrent runs"),
-    Row("workflow", "timeout", "a timeout of the whole run"),
-    Row("workflow", "on_failure", "on_failure: fail", lambda value: value == "fail"),
-    Row("workflow", "defaults.timeout.queued", "the timeout 'queued'"),
     Row("node", "service", "service nodes"),
     Row("node", "workflow", "child workflows"),
     Row("node", "approval", "approvals"),
     Row("node", "pools", "pools", bool),
     Row("node", "priority", "another priority than 3", lambda value: value not in (None, 3)),
     Row("node", "cache", "the cache of nodes"),
-    Row("node", "timeout.queued", "the timeout 'queued'"),
     Row("node", "map.over", "a map over {count}", lambda value: isinstance(value, Count)),
     Row("trigger", "schedule", "schedule triggers"),
     Row("trigger", "event", "event triggers"),

@@ -7,13 +7,16 @@ Node run (one hash, the checkpoint hash):
   p last step that ended; q seq and d data of the position inside execute; kc ke ko kf "epoch:digest" of each ended step
   m metadata (JSON); c rendered config (JSON); v the item (JSON, items only); x error (JSON)
   h last heartbeat ms; y ready ms; b starting ms; g launched ms; r running ms; z ended ms; u waiting until ms
-  t why its process must stop; tm when that was decided; pd, pt progress; fr count of failed records
+  t why its process must stop (of a map: why it starts nothing further); tm when that was decided; pd, pt progress;
+  fr count of failed records
   er why its executor cannot run it yet (JSON {code, detail, since ms, a attempt, l launch}); holds while the node run is
   starting and a, l are its own: Unschedulable, ImagePullBackOff, FailedCreate, ...: see reasons.py
   A<n> an attempt that ended before the last: {started, ended, error} (JSON)
   maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; ov the items (JSON)
 Run (one hash):
   s status; w workflow; v version; p params; l labels; ev event (JSON); c created ms; b started ms; z ended ms
+  e why its node runs are being cancelled: cancelled, timeout or failure; em since when ms; cr cancel asked for ms
+  pz paused since ms; pt ms paused altogether before that; rz last resumed ms
   k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt;
   src source
 """
@@ -29,10 +32,10 @@ from app.core.signals import Signal
 from app.core.states import NodeStatus, RunStatus
 
 NODE_FIELDS = (
-    "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v",
+    "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v", "y",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
-RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f")
+RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz")
 
 
 def split_ref(ref: str) -> tuple[str, int | None]:
@@ -67,17 +70,18 @@ class NodeView:
     metadata_bytes: int = 0
     over: bytes | None = None
     item: bytes | None = None
+    ready: int = 0
 
     @classmethod
     def parse(cls, values: list[bytes | None]) -> NodeView:
         """From the reply of HMGET NODE_FIELDS."""
-        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v = values  # noqa: E741
+        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y = values  # noqa: E741
         if s is None:
             return cls()
         return cls(
             NodeStatus(s.decode()), int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
             int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
-            int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v,
+            int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v, int(y or 0),
         )  # fmt: skip
 
 
@@ -96,15 +100,24 @@ class RunView:
     created: int
     params_json: bytes
     event_json: bytes | None = None
+    started: int = 0
+    ending: str = ""
+    """Why its node runs are being cancelled; empty while it goes on."""
+    paused: int = 0
+    """Since when, 0 while it is not."""
+    paused_before: int = 0
+    """ms that it was paused altogether before."""
+    resumed: int = 0
 
     @classmethod
     def parse(cls, run: str, values: list[bytes | None]) -> RunView | None:
         """From the reply of HMGET RUN_FIELDS; None where there is no such run."""
-        s, w, v, p, ev, c, k, n, d, f = values
+        s, w, v, p, ev, c, k, n, d, f, b, e, pz, pt, rz = values
         if s is None or w is None:
             return None
         return cls(run, RunStatus(s.decode()), w.decode(), int(v or 0), int(k or 0), int(n or 0), int(d or 0),
-                   int(f or 0), int(c or 0), p or b"{}", ev)  # fmt: skip
+                   int(f or 0), int(c or 0), p or b"{}", ev, int(b or 0), (e or b"").decode(), int(pz or 0),
+                   int(pt or 0), int(rz or 0))  # fmt: skip
 
 
 @dataclass(slots=True)
@@ -170,9 +183,11 @@ class Changes:
     nodes: dict[str, NodeChange] = field(default_factory=dict)
     joins: dict[str, JoinCount] = field(default_factory=dict)
     timers: dict[str, int | None] = field(default_factory=dict)
-    """By ref: ms when it is due, or None to remove it."""
+    """By ref, the run's own by "": ms when it is due, or None to remove it."""
     ready: list[tuple[str, int, int]] = field(default_factory=list)
     """(ref, attempt, launch) of node runs that wait for admission."""
+    unready: list[tuple[str, int, int]] = field(default_factory=list)
+    """(ref, attempt, launch) of node runs that wait for admission no more."""
     release: list[tuple[str, int, int]] = field(default_factory=list)
     """(ref, attempt, launch) of attempts that ended and give their slots back."""
     append: list[Signal] = field(default_factory=list)

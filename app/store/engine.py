@@ -231,6 +231,7 @@ def _sections(
     _pairs(args, ((timer_member(run, ref), ms) for ref, ms in changes.timers.items() if ms is not None))
     _list(args, [timer_member(run, ref) for ref, ms in changes.timers.items() if ms is None])
     _pairs(args, ((Task(run, *ready).encode(), now) for ready in changes.ready))
+    _list(args, [Task(run, *waited).encode() for waited in changes.unready])
     _list(args, [Task(run, *ended).encode() for ended in changes.release])
     args.append(orjson.dumps(changes.events) if changes.events else "")
     _list(args, [encode(signal) for signal in changes.append])

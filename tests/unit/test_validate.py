@@ -194,16 +194,12 @@ class TestParams:
 
 UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "concurrency": ({}, {"concurrency": {"max": 1}}, "/concurrency"),
-    "timeout": ({}, {"timeout": "1h"}, "/timeout"),
-    "on_failure": ({}, {"on_failure": "fail"}, "/on_failure"),
-    "defaults.timeout.queued": ({}, {"defaults": {"timeout": {"queued": "1h"}}}, "/defaults/timeout/queued"),
     "service": ({"type": None, "service": {"url": "https://x.example/"}}, {}, "/nodes/a/service"),
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
     "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
     "pools": ({"pools": ["db"]}, {}, "/nodes/a/pools"),
     "priority": ({"priority": 1}, {}, "/nodes/a/priority"),
     "cache": ({"cache": {"key": "k", "ttl": "1h"}}, {}, "/nodes/a/cache"),
-    "timeout.queued": ({"timeout": {"queued": "1h"}}, {}, "/nodes/a/timeout/queued"),
     "map.over": ({"map": {"over": {"count": 5}}}, {}, "/nodes/a/map/over"),
     "schedule": (
         {},
@@ -235,13 +231,13 @@ class TestNotSupported:
     def test_what_is_executed_is_accepted(self) -> None:
         checked(
             {
-                "a": {"retry": {"max_attempts": 2}, "timeout": {"start": "1m", "run": "2h", "heartbeat": "30s"}},
+                "a": {"retry": {"max_attempts": 2}, "timeout": {"queued": "1h", "start": "1m", "run": "2h", "heartbeat": "30s"}},
                 "pause": {"wait": {"duration": "1h"}, "needs": ["a"]},
                 "fan": {"needs": ["pause"], "map": {"over": [1, 2], "max_parallel": 2, "tolerate": 0.5}, "tolerate": 0.1},
                 "last": {"needs": [{"node": "fan", "when": "nodes.fan.metadata.count > 0"}], "join": "all_done",
                          "allow_failure": True, "priority": 3, "pools": [], "when": "params.go"},
             },
-            description="all of it", on_failure="continue", params={"properties": {"go": {"type": "boolean"}}},
-            defaults={"retry": {"factor": 3}, "timeout": {"run": "3h"}}, output={"n": "${{ nodes.fan.metadata.count }}"},
+            description="all of it", on_failure="fail", timeout="6h", params={"properties": {"go": {"type": "boolean"}}},
+            defaults={"retry": {"factor": 3}, "timeout": {"run": "3h", "queued": "1d"}}, output={"n": "${{ nodes.fan.metadata.count }}"},
             triggers=[{"webhook": {"name": "h", "signature": "github"}}],
         )  # fmt: skip

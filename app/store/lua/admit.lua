@@ -3,7 +3,7 @@
 -- ARGV: slots of the pool, lease ms, status of a run whose nodes may start, number of tasks,
 --       then for each: task, timer member, attempt, launch, start timeout ms, event (JSON)
 -- Replies: a list with 1 for each admitted task, 0 for one that must wait (no slot, or others wait longer),
---          -1 for one that is not ready any more (dropped from the queue).
+--          -1 for one that is not ready any more, or whose run is paused (dropped from the queue; resume puts it back).
 --@include clock
 local now = now_ms()
 local free = tonumber(ARGV[1]) - redis.call('HLEN', KEYS[2])
@@ -20,7 +20,8 @@ for i = 1, tonumber(ARGV[4]) do
   else
     local was = redis.call('HMGET', node, 's', 'a', 'l')
     redis.call('ZREM', KEYS[1], task)
-    local live = redis.call('HGET', run, 's') == ARGV[3]
+    local state = redis.call('HMGET', run, 's', 'pz')
+    local live = state[1] == ARGV[3] and not state[2]
     if live and was[1] == 'ready' and was[2] == attempt and was[3] == launch then
       free = free - 1
       redis.call('HSET', KEYS[2], task, now)

@@ -3,7 +3,7 @@
 -- ARGV: run id, group, entry id of active, revision, consumed signals, then sections, each led by its number of members:
 --       run fields (field, value); node runs (status, attempt, ms when won, number of fields, field, value, ...), in the order of KEYS;
 --       joins (field, value); timers to set (member, score); timers to remove (member); ready (task, score);
---       release (task); then events (a JSON list, or ''), without a number; then signals to append (JSON); dead letters (reason, JSON);
+--       no longer ready (task); release (task); then events (a JSON list, or ''), without a number; then signals to append (JSON); dead letters (reason, JSON);
 --       where the run ends (one member): ms when it is due in `finished`
 -- Replies: {1, revision}; {0, 'revision'} or {0, 'node', index} when something is not as it was read: nothing is written.
 local position = 6
@@ -43,8 +43,9 @@ end
 for _ = 1, tonumber(take()) do redis.call('ZREM', KEYS[7], take()) end
 for _ = 1, tonumber(take()) do
   local task, score = take(), take()
-  redis.call('ZADD', KEYS[6], score, task)
+  redis.call('ZADD', KEYS[6], 'NX', score, task) -- one that waits already keeps its place
 end
+for _ = 1, tonumber(take()) do redis.call('ZREM', KEYS[6], take()) end
 for _ = 1, tonumber(take()) do
   local task = take()
   redis.call('HDEL', KEYS[8], task)

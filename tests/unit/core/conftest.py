@@ -101,7 +101,8 @@ class World:
             self.timers.pop(ref, None)
             if ms is not None:
                 self.timers[ref] = ms
-        self.ready += changes.ready
+        self.ready = [task for task in self.ready if task not in changes.unready]
+        self.ready += [task for task in changes.ready if task not in self.ready]
         self.holders -= set(changes.release)
         self.events += [dict(event) for event in changes.events]
         self.inbox = self.inbox[changes.consumed :] + [encode(signal) for signal in changes.append]

@@ -333,3 +333,83 @@ def test_every_node_and_the_run_end_as_the_design_says(world, plan: Plan, order:
     assert run.result == oracle.run
     assert run.largest <= most + 2
     run.check_ended()
+
+
+# runs that end before their time ----------------------------------------------------------------------------------
+
+
+class Interrupted(Simulation):
+    """At some moment someone cancels the run, or its time is over; a process that is told to stop may do so or not."""
+
+    def __init__(self, *given: Any, after: int) -> None:
+        super().__init__(*given)
+        self.left = after
+        self.began_after: list[str] = []
+
+    def _decide(self) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self._interrupt()
+        ended = self.world.run.get("e") in (b"cancelled", b"timeout")
+        known = len(self.world.events)
+        super()._decide()
+        if ended:
+            fresh = [event for event in self.world.events[known:] if event.get("from") == "pending"]
+            self.began_after += [event["node"] for event in fresh if event["to"] not in ("cancelled",)]
+
+    def _interrupt(self) -> None:
+        for _ in range(2):
+            self.world.push(Signal(SignalKind.CANCEL))
+
+    def _go_on(self) -> None:
+        for task, acts in self.processes.items():
+            told = self.world.nodes[task[0]].get("t") == b"cancelled"
+            if told and acts[0] not in ("gone -15", "finalize") and self.order.random() < 0.7:
+                acts[:] = ["gone -15"]
+        super()._go_on()
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(plans(), st.randoms(use_true_random=False), st.sampled_from([1, 3, 500]), st.integers(1, 60))
+def test_a_cancelled_run_ends_whole_and_begins_nothing_more(
+    world, plan: Plan, order: random.Random, most: int, after: int
+):
+    oracle, run = Oracle(plan), world(plan.document, PARAMS, begun=False)
+    before = round_module.MAX_CHANGES
+    round_module.MAX_CHANGES = decide_module.MAX_CHANGES = most
+    try:
+        simulation = Interrupted(run, plan, oracle, random.Random(order.random()), after=after)
+        simulation.run()
+    finally:
+        round_module.MAX_CHANGES = decide_module.MAX_CHANGES = before
+    if run.run["s"] == b"cancelled" and not run.nodes:
+        return  # before it began
+    run.check_ended()
+    asked = simulation.left <= 0 and run.run.get("e") == b"cancelled"
+    assert run.result == ("failed" if int(run.run["f"]) else "cancelled" if asked else "succeeded")
+    assert simulation.began_after == []
+    for ref, status in oracle.status.items():
+        assert run.status(ref) in {status, "cancelled", *(("pending",) if ":" in ref else ())}, ref
+
+
+@settings(
+    deadline=None, max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
+@given(plans(), st.randoms(use_true_random=False), st.sampled_from([1, 3, 500]))
+def test_after_the_first_failure_only_clean_up_is_left(world, plan: Plan, order: random.Random, most: int):
+    run = world(plan.document, PARAMS, begun=False, on_failure="fail")
+    before = round_module.MAX_CHANGES
+    round_module.MAX_CHANGES = decide_module.MAX_CHANGES = most
+    try:
+        Interrupted(run, plan, Oracle(plan), random.Random(order.random()), after=0).run()
+    finally:
+        round_module.MAX_CHANGES = decide_module.MAX_CHANGES = before
+    run.check_ended()
+    failed = [n for n in run.statuses() if run.status(n) == "failed" and not plan.document[n].get("allow_failure")]
+    assert run.result == ("failed" if failed else "succeeded")
+    clean_up = {n for n, node in plan.document.items() if node["join"] == "all_done" and node["needs"]}
+    cancelled = {n for n, status in run.statuses().items() if status == "cancelled"}
+    assert not cancelled & clean_up
+    assert bool(failed) or not cancelled
