@@ -63,6 +63,8 @@ class Settings(BaseSettings):
     """Of every call to the API server."""
     worker_capacity: int = Field(default=4, ge=1)
     """How many node processes one worker runs at a time."""
+    stop_grace: float = Field(default=10.0, ge=0)
+    """How long a node that is told to stop (SIGTERM; `cancel` of the node protocol) has before it is killed."""
     global_slots: int = Field(default=10_000, ge=1)
     """Slots of the pool `global`."""
     trigger_backlog: int = Field(default=1_000_000, ge=1)

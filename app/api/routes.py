@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.api import protocol as p
 from app.api import schemas as s
 from app.api.access import Scope
-from app.api.handlers import admin, events, hooks, logs, nodes, runs, system, triggering, workflows
+from app.api.handlers import admin, control, events, hooks, logs, nodes, runs, system, triggering, workflows
 from app.api.table import API, Auth, Route
 
 READ = (Scope.READ,)
@@ -13,6 +13,7 @@ TRIGGER = (Scope.TRIGGER,)
 READ_OR_TRIGGER = (Scope.READ, Scope.TRIGGER)
 WRITE = (Scope.WRITE,)
 ADMIN = (Scope.ADMIN,)
+OPERATE = (Scope.OPERATE,)
 
 _PAGED = ("limit", "cursor")
 _W = f"{API}/workflows/{{workflow}}"
@@ -183,6 +184,39 @@ RUNS = [
     ),
 ]
 
+CONTROL = [
+    Route(
+        "POST",
+        f"{_R}/cancel",
+        control.cancel_run,
+        "Cancel: its node runs are stopped, nothing of it begins any more",
+        "control",
+        OPERATE,
+        response=s.Asked,
+        status=202,
+    ),
+    Route(
+        "POST",
+        f"{_R}/pause",
+        control.pause_run,
+        "Pause: nothing of it starts, what runs goes on",
+        "control",
+        OPERATE,
+        response=s.Asked,
+        status=202,
+    ),
+    Route(
+        "POST",
+        f"{_R}/resume",
+        control.resume_run,
+        "Go on after a pause",
+        "control",
+        OPERATE,
+        response=s.Asked,
+        status=202,
+    ),
+]
+
 ADMINISTRATION = [
     Route(
         "GET",
@@ -345,4 +379,4 @@ def _protocol(base: str) -> list[Route]:
 
 NODE_PROTOCOL = [*_protocol(_N), *_protocol(f"{_N}/items/{{index}}")]
 
-ROUTES: list[Route] = [*TRIGGERING, *NODE_PROTOCOL, *WORKFLOWS, *RUNS, *ADMINISTRATION, *SYSTEM]
+ROUTES: list[Route] = [*TRIGGERING, *NODE_PROTOCOL, *WORKFLOWS, *RUNS, *CONTROL, *ADMINISTRATION, *SYSTEM]

@@ -58,6 +58,13 @@ class RunAccepted(BaseModel):
     receipt: str
 
 
+class Asked(BaseModel):
+    """What was asked of a run is on its way; `status` is the run's as it was found."""
+
+    run: str
+    status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
+
+
 class ReceiptOf(BaseModel):
     """One receipt of a webhook."""
 

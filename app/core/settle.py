@@ -52,7 +52,7 @@ def judge(join: Join, count: JoinCount, total: int) -> Verdict:
 
 
 def doomed_verdict(count: JoinCount, total: int) -> Verdict:
-    """What a join says after a failure that stops the run: cancelled in its turn, so that clean-up comes after what it cleans."""
+    """What a join says after a failure that stops the run: cancelled, but in its turn; clean-up comes after what it cleans."""
     return Verdict.CANCEL if count.succeeded + count.failed + count.skipped >= total else Verdict.WAIT
 
 

@@ -11,7 +11,7 @@ import orjson
 
 from app.core.graph import Graph, NodeDef
 from app.core.round import iso
-from app.core.states import STEPS, NodeStatus
+from app.core.states import RUN_TERMINAL, STEPS, NodeStatus
 from app.core.view import split_ref
 from app.errors import NotFound
 from app.store.archived import Archived
@@ -20,7 +20,7 @@ from app.store.history import History
 from app.store.ids import receipt_of
 from app.store.keys import Keys
 
-RUN_READ = ("s", "w", "v", "p", "l", "c", "b", "z", "n", "d", "f", "o", "x", "t", "src", "ev")
+RUN_READ = ("s", "w", "v", "p", "l", "c", "b", "z", "n", "d", "f", "o", "x", "t", "src", "ev", "e", "pz")
 NODE_READ = (
     "s",
     "a",
@@ -95,7 +95,7 @@ class Runs:
 
     async def _queued(self, run: str) -> dict[str, Any]:
         """A run whose trigger was accepted and not taken from the queue yet. Raises NotFound."""
-        fields = ("s", "w", "v", "c", "src", "r")
+        fields = ("s", "w", "v", "c", "src", "r", "pz")
         values = await self._batcher.call("HMGET", self._keys.receipt(receipt_of(run)), *fields)
         record = dict(zip(fields, values, strict=True))
         if record["r"] == run.encode() and record["s"] == b"started":  # between our questions, or long ago
@@ -104,7 +104,7 @@ class Runs:
                 return found
         if record["r"] != run.encode() or record["s"] != b"queued":
             raise NotFound(f"There is no run '{run}'.")
-        shown = {"s": b"queued", "w": record["w"], "v": record["v"], "c": record["c"], "src": record["src"],
+        shown = {"s": b"queued", "w": record["w"], "v": record["v"], "c": record["c"], "src": record["src"], "pz": record["pz"],
                  "t": receipt_of(run).encode()}  # fmt: skip
         found = _run(run, [shown.get(name) for name in RUN_READ])
         assert found is not None
@@ -144,22 +144,25 @@ class Runs:
                 break
         return found, f"{newest}.{skip}"
 
-    async def _graph_of(self, run: str) -> Graph:
-        workflow, version = await self._history.run(run, ("w", "v"))
+    async def _graph_of(self, run: str) -> tuple[Graph, NodeStatus]:
+        """Its graph, and what a node run without a record is: pending, or cancelled where the run is over."""
+        workflow, version, status = await self._history.run(run, ("w", "v", "s"))
         if workflow is None or version is None:
             queued = await self._queued(run)
-            return await self._graph(queued["workflow"], queued["version"])
-        return await self._graph(workflow.decode(), int(version))
+            return await self._graph(queued["workflow"], queued["version"]), NodeStatus.PENDING
+        over = status is not None and status.decode() in RUN_TERMINAL
+        unknown = NodeStatus.CANCELLED if over else NodeStatus.PENDING
+        return await self._graph(workflow.decode(), int(version)), unknown
 
     @or_archived
     async def nodes(self, run: str, limit: int = 200, cursor: str | None = None) -> Page:
         """Node runs in the order of the document, those still pending too."""
-        graph = await self._graph_of(run)
+        graph, unknown = await self._graph_of(run)
         start = int(cursor or 0)
         page = graph.nodes[start : start + limit]
         records = await self._history.node_runs(run, [node.name for node in page], NODE_READ)
         items = [
-            _node(node.name, values, is_map=node.map is not None)
+            _node(node.name, values, is_map=node.map is not None, unknown=unknown)
             for node, values in zip(page, records, strict=True)
         ]
         for node, item in zip(page, items, strict=True):
@@ -173,7 +176,7 @@ class Runs:
         return await self._one(run, ref)
 
     async def _one(self, run: str, ref: str) -> dict[str, Any]:
-        graph = await self._graph_of(run)
+        graph, unknown = await self._graph_of(run)
         name, item = split_ref(ref)
         if name not in graph.index:
             raise NotFound(f"The workflow of run '{run}' has no node '{name}'.")
@@ -181,13 +184,13 @@ class Runs:
         (values,) = await self._history.node_runs(run, [ref], NODE_READ)
         if item is not None and values[0] is None:
             raise NotFound(f"Item {item} of node '{name}' has not started, or does not exist.")
-        record = _node(ref, values, is_map=node.map is not None and item is None)
+        record = _node(ref, values, is_map=node.map is not None and item is None, unknown=unknown)
         return record | _place_in(graph, node)
 
     @or_archived
     async def items(self, run: str, node: str, status: str | None, limit: int, cursor: str | None) -> Page:
         """The items of a map that have started, in order."""
-        graph = await self._graph_of(run)
+        graph, _ = await self._graph_of(run)
         if node not in graph.index or graph.node(node).map is None:
             raise NotFound(f"Run '{run}' has no map '{node}'.")
         ((begun,),) = await self._history.node_runs(run, [node], ["o"])
@@ -284,7 +287,7 @@ def _time(raw: bytes | None) -> str | None:
 
 
 def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
-    s, w, v, p, l, c, b, z, n, d, f, o, x, t, src, ev = values  # noqa: E741
+    s, w, v, p, l, c, b, z, n, d, f, o, x, t, src, ev, e, pz = values  # noqa: E741
     if s is None or w is None:
         return None
     return {
@@ -292,14 +295,17 @@ def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
         "output": _json(o), "error": _json(x), "labels": _json(l) or {}, "created": _time(c), "started": _time(b),
         "ended": _time(z), "nodes": {"total": int(n or 0), "ended": int(d or 0), "failed": int(f or 0)},
         "receipt": t.decode() if t else None, "source": src.decode() if src else None, "event": _json(ev),
+        "ending": e.decode() if e else None, "paused": _time(pz),
     }  # fmt: skip
 
 
-def _node(ref: str, values: list[bytes | None], *, is_map: bool) -> dict[str, Any]:
+def _node(
+    ref: str, values: list[bytes | None], *, is_map: bool, unknown: NodeStatus = NodeStatus.PENDING
+) -> dict[str, Any]:
     s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad = values  # noqa: E741
     name, item = split_ref(ref)
     record: dict[str, Any] = {
-        "name": name, "status": s.decode() if s else str(NodeStatus.PENDING), "attempt": int(a or 0),
+        "name": name, "status": s.decode() if s else str(unknown), "attempt": int(a or 0),
         "infrastructure_faults": int(l or 0), "epoch": int(e or 0),
         "step": str(STEPS[int(p) - 1]) if p else None, "seq": int(q) if q else None, "metadata": _json(m),
         "error": None if s == b"succeeded" else _json(x),

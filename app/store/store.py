@@ -14,6 +14,7 @@ from app.store.archive import ArchiveFiles
 from app.store.archived import Archived
 from app.store.audit import Audit
 from app.store.client import Batcher, connect, translate
+from app.store.control import Control
 from app.store.engine import Engine
 from app.store.events import Events
 from app.store.graphs import Graphs
@@ -59,6 +60,7 @@ class Store:
         self.runs = Runs(self.batcher, self.keys, self.history, self.graphs.get, archived)
         self.retention = Retention(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
+        self.control = Control(self.batcher, self.keys)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
         self.engine = Engine(
             self.batcher,

@@ -26,6 +26,7 @@ ENTRY_VERSION = b"1"
 """Version of a trigger's entry that this release writes and reads."""
 
 _BEGIN = encode(Signal(SignalKind.BEGIN))
+_CANCEL = encode(Signal(SignalKind.CANCEL))
 
 
 @dataclass(slots=True, frozen=True)
@@ -168,7 +169,7 @@ class Triggers:
             START_RUN,
             [keys.triggers, keys.receipt(trigger.receipt), keys.run(run), keys.inbox(run), keys.active,
              keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow)],
-            [GROUP, trigger.entry, run, _BEGIN, event, len(fields) // 2, *fields],
+            [GROUP, trigger.entry, run, _BEGIN, event, _CANCEL, len(fields) // 2, *fields],
             run,
         )  # fmt: skip
         return reply == 1

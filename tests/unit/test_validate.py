@@ -231,13 +231,14 @@ class TestNotSupported:
     def test_what_is_executed_is_accepted(self) -> None:
         checked(
             {
-                "a": {"retry": {"max_attempts": 2}, "timeout": {"queued": "1h", "start": "1m", "run": "2h", "heartbeat": "30s"}},
+                "a": {"retry": {"max_attempts": 2}, "timeout": {"queued": "1h", "start": "1m", "run": "2h"}},
                 "pause": {"wait": {"duration": "1h"}, "needs": ["a"]},
                 "fan": {"needs": ["pause"], "map": {"over": [1, 2], "max_parallel": 2, "tolerate": 0.5}, "tolerate": 0.1},
                 "last": {"needs": [{"node": "fan", "when": "nodes.fan.metadata.count > 0"}], "join": "all_done",
                          "allow_failure": True, "priority": 3, "pools": [], "when": "params.go"},
             },
             description="all of it", on_failure="fail", timeout="6h", params={"properties": {"go": {"type": "boolean"}}},
-            defaults={"retry": {"factor": 3}, "timeout": {"run": "3h", "queued": "1d"}}, output={"n": "${{ nodes.fan.metadata.count }}"},
+            defaults={"retry": {"factor": 3}, "timeout": {"run": "3h", "queued": "1d"}},
+            output={"n": "${{ nodes.fan.metadata.count }}"},
             triggers=[{"webhook": {"name": "h", "signature": "github"}}],
         )  # fmt: skip

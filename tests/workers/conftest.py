@@ -33,6 +33,7 @@ TYPES: dict[str, list[str]] = {
     "plain": ["/bin/sh", "-c", 'printf \'{"plain": true}\' > "$HEADRACE_OUTPUT"'],
     "exits-42": ["/bin/sh", "-c", "exit 42"],
     "exits-1": ["/bin/sh", "-c", "exit 1"],
+    "stubborn": ["/bin/sh", "-c", "trap '' TERM; while :; do sleep 1; done"],
     "sleeps": ["/bin/sh", "-c", "sleep 600"],
     "babbles": ["/bin/sh", "-c", 'printf "not JSON" > "$HEADRACE_OUTPUT"'],
 }
@@ -49,6 +50,7 @@ class Installation:
             redis_url=SecretStr(valkey.url), prefix=prefix or f"t-{secrets.token_hex(6)}", lease=LEASE,
             api_url=f"http://127.0.0.1:{self.port}", log_dir=folder / "logs", data_uri=f"file:{folder}/data",
             node_types=str(folder / "types"), bootstrap_key=SecretStr(KEY), log_level="info", worker_capacity=8,
+            stop_grace=1.5,
         )  # fmt: skip
         self.keys = Keys(self.settings.prefix)
         (folder / "types").mkdir()
@@ -130,13 +132,17 @@ class Site:
         await self.until(announced, "the worker is live")
         return process
 
-    async def fire(self, nodes: dict[str, Any], name: str | None = None, times: int = 1) -> list[str]:
+    async def fire(
+        self, nodes: dict[str, Any], name: str | None = None, times: int = 1, **document: Any
+    ) -> list[str]:
         """Publish these nodes and trigger them, over HTTP; the ids of the runs. `dir` is added to configs."""
         name = name or f"w{secrets.token_hex(4)}"
         for node in nodes.values():
             if node.get("type") == "program":
                 node["config"] = {**node.get("config", {}), "dir": str(self.folder)}
-        (await self.http.put(f"/workflows/{name}", json={"name": name, "nodes": nodes})).raise_for_status()
+        (
+            await self.http.put(f"/workflows/{name}", json={"name": name, "nodes": nodes, **document})
+        ).raise_for_status()
         answers = [await self.http.post(f"/workflows/{name}/runs", json={}) for _ in range(times)]
         assert {answer.status_code for answer in answers} == {202}
         return [answer.json()["run"] for answer in answers]

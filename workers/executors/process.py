@@ -40,8 +40,6 @@ LINGER = 30.0
 """Seconds that a process may go on after its attempt has ended."""
 CLOCK_SLACK_MS = 50
 """How much earlier than its admission a launch may seem to have been started."""
-KILL_AFTER = 5.0
-"""Seconds between SIGTERM and SIGKILL."""
 
 
 def host() -> str:
@@ -63,6 +61,7 @@ class ProcessExecutor:
         self._report = report
         self._capacity = settings.worker_capacity
         self._log_dir = settings.log_dir
+        self._grace = settings.stop_grace
         self._api_url = settings.api_url
         self._host = host()
         self._me: dict[str, Any] = {
@@ -249,7 +248,7 @@ class ProcessExecutor:
         process = LaunchFiles(self._log_dir, task).process()
         first = self._stopping.setdefault(task, now)
         if process is not None:
-            kill(process, signal.SIGTERM if now - first < KILL_AFTER else signal.SIGKILL)
+            kill(process, signal.SIGTERM if now - first < self._grace else signal.SIGKILL)
 
     async def close(self) -> None:
         """Let go: the processes go on, and are adopted."""

@@ -172,11 +172,19 @@ class TestTimeoutOfTheRun:
 
 class TestFailFast:
     def test_the_first_failure_cancels_what_runs_and_what_is_pending_and_clean_up_still_runs(self, world):
-        nodes = {**chain("a", "b"), **chain("x", "y"), "tidy": {**STEP, "needs": ["b", "y"], "join": "all_done"}}
+        nodes = {
+            **chain("a", "b"),
+            **chain("x", "y"),
+            "tidy": {**STEP, "needs": ["b", "y"], "join": "all_done"},
+        }
         run = world(nodes, on_failure="fail")
         task = run.launch("x")
         run.fail("a")
-        assert (run.status("b"), run.nodes["x"]["t"], run.status("tidy")) == ("cancelled", b"cancelled", "pending")
+        assert (run.status("b"), run.nodes["x"]["t"], run.status("tidy")) == (
+            "cancelled",
+            b"cancelled",
+            "pending",
+        )
         run.exit(task, code=-15)
         run.settle()
         assert (run.status("x"), run.status("y"), run.status("tidy")) == ("cancelled", "cancelled", "ready")
@@ -186,7 +194,9 @@ class TestFailFast:
         run.check_ended()
 
     def test_clean_up_that_runs_already_goes_on_and_may_be_retried(self, world):
-        run = world({"a": STEP, "tidy": {**STEP, "needs": ["a"], "join": "all_done"}, "b": STEP}, on_failure="fail")
+        run = world(
+            {"a": STEP, "tidy": {**STEP, "needs": ["a"], "join": "all_done"}, "b": STEP}, on_failure="fail"
+        )
         run.finish("a")
         run.launch("tidy")
         run.fail("b")

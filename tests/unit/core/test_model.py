@@ -407,7 +407,9 @@ def test_after_the_first_failure_only_clean_up_is_left(world, plan: Plan, order:
     finally:
         round_module.MAX_CHANGES = decide_module.MAX_CHANGES = before
     run.check_ended()
-    failed = [n for n in run.statuses() if run.status(n) == "failed" and not plan.document[n].get("allow_failure")]
+    failed = [
+        n for n in run.statuses() if run.status(n) == "failed" and not plan.document[n].get("allow_failure")
+    ]
     assert run.result == ("failed" if failed else "succeeded")
     clean_up = {n for n, node in plan.document.items() if node["join"] == "all_done" and node["needs"]}
     cancelled = {n for n, status in run.statuses().items() if status == "cancelled"}
