@@ -53,6 +53,8 @@ def _handle(round_: Round, signal: Signal) -> None:
             attempts.failed(round_, signal)
         case SignalKind.EXIT:
             attempts.exited(round_, signal)
+        case SignalKind.DEFER:
+            attempts.deferred(round_, signal)
         case SignalKind.DUE:
             attempts.due(round_, signal)
         case SignalKind.SETTLED:

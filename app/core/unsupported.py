@@ -25,7 +25,6 @@ NOT_YET = (
     Row("workflow", "timeout", "a timeout of the whole run"),
     Row("workflow", "on_failure", "on_failure: fail", lambda value: value == "fail"),
     Row("workflow", "defaults.timeout.queued", "the timeout 'queued'"),
-    Row("node", "service", "service nodes"),
     Row("node", "workflow", "child workflows"),
     Row("node", "approval", "approvals"),
     Row("node", "pools", "pools", bool),

@@ -197,7 +197,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "timeout": ({}, {"timeout": "1h"}, "/timeout"),
     "on_failure": ({}, {"on_failure": "fail"}, "/on_failure"),
     "defaults.timeout.queued": ({}, {"defaults": {"timeout": {"queued": "1h"}}}, "/defaults/timeout/queued"),
-    "service": ({"type": None, "service": {"url": "https://x.example/"}}, {}, "/nodes/a/service"),
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
     "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
     "pools": ({"pools": ["db"]}, {}, "/nodes/a/pools"),
