@@ -65,6 +65,18 @@ class Settings(BaseSettings):
     """How many node processes one worker runs at a time."""
     stop_grace: float = Field(default=10.0, ge=0)
     """How long a node that is told to stop (SIGTERM; `cancel` of the node protocol) has before it is killed."""
+    service_calls: int = Field(default=100, ge=1)
+    """Requests to services that one worker has under way; a call that waits for its callback or its next poll is none."""
+    callback_url: str = ""
+    """Where services reach the API with their callbacks; empty: api_url."""
+    circuit_failures: int = Field(default=5, ge=1)
+    """Failed calls of a host in a row that open its circuit."""
+    circuit_pause: float = Field(default=30.0, gt=0)
+    """How long a circuit stays open the first time; each further time twice as long, at most ten times this."""
+    secrets_dir: str = ""
+    """A directory with one file for each secret that services are called with, named like the secret."""
+    secrets_allow: str = ""
+    """A YAML file that says where each secret may be sent: {NAME: {hosts: [HOST, HOST:PORT, http://HOST:PORT]}}."""
     global_slots: int = Field(default=10_000, ge=1)
     """Slots of the pool `global`."""
     trigger_backlog: int = Field(default=1_000_000, ge=1)

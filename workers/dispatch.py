@@ -11,7 +11,6 @@ import time
 from collections import Counter
 from collections.abc import Sequence
 from functools import partial
-from hashlib import blake2b
 
 import structlog
 
@@ -135,13 +134,11 @@ class Dispatcher:
         name, item = split_ref(task.ref)
         expires = time.time_ns() // 1_000_000 + LIFETIME_MS
         claims = TokenClaims(task.run, task.ref, task.attempt, graph.workflow, graph.version, expires)
-        trace = blake2b(task.run.encode(), digest_size=16).hexdigest()
-        span = blake2b(task.encode().encode(), digest_size=8).hexdigest()
         env = {
             "HEADRACE_API_URL": self._settings.api_url, "HEADRACE_RUN_ID": task.run, "HEADRACE_NODE": name,
             "HEADRACE_ATTEMPT": str(task.attempt), "HEADRACE_DATA_URI": self._settings.data_uri,
             "HEADRACE_DATA_ROOTS": self._settings.data_roots, "HEADRACE_URL_ALLOW": self._settings.url_allow,
-            "HEADRACE_TOKEN": sign(self._store.secret, claims), "TRACEPARENT": f"00-{trace}-{span}-01",
+            "HEADRACE_TOKEN": sign(self._store.secret, claims), "TRACEPARENT": task.traceparent,
         }  # fmt: skip
         if item is not None:
             env["HEADRACE_ITEM"] = str(item)

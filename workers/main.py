@@ -19,7 +19,7 @@ from arq.worker import Worker
 
 from app import logsetup
 from app.collector import tune_collector
-from app.core.placement import PROCESS, Placement
+from app.core.placement import PROCESS, SERVICE, Placement
 from app.errors import HeadraceError, StoreUnavailable
 from app.nodetypes_files import NodeTypeFiles
 from app.settings import Settings
@@ -29,6 +29,7 @@ from app.store.store import Store
 from workers.executors.base import Executor, Report
 from workers.executors.process import ProcessExecutor
 from workers.executors.router import Router
+from workers.executors.service import ServiceExecutor
 from workers.runtime import MakeExecutor, Runtime
 
 log = structlog.get_logger("headrace.worker")
@@ -68,7 +69,7 @@ def configured_executors(settings: Settings) -> MakeExecutor:
     placement = Placement.parse(settings.executors, settings.image_allow, files.placed(settings.nodes_image))
 
     def make(store: Store, worker: str, report: Report) -> Executor:
-        executors: dict[str, Executor] = {}
+        executors: dict[str, Executor] = {SERVICE: ServiceExecutor(store, worker, settings)}
         for name in placement.executors:
             if name == PROCESS:
                 executors[name] = ProcessExecutor(store.workers, worker, settings, files.command, report)

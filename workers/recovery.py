@@ -44,7 +44,7 @@ class Recovery:
         workers = self._store.workers
         holders = await workers.holders()
         live = await workers.live()
-        running: set[Task] = set()
+        running = await self._store.calls.held()
         for host in {record["host"] for record in live.values()}:
             running |= (await workers.processes(host)).keys()
         suspects = [task for task in holders if task not in running and not await workers.is_launching(task)]

@@ -11,6 +11,8 @@ from app.api.hook_cache import HookCache
 from app.api.published import PublishedCache
 from app.api.timings import Timings
 from app.core.placement import Placement
+from app.core.secrets import SecretRules
+from app.secretfiles import SecretFiles, secret_rules
 from app.settings import Settings
 from app.store.overview import Overview
 from app.store.store import Store
@@ -31,6 +33,9 @@ class Api:
     """The OpenAPI document."""
     placement: Placement
     """Where nodes may run: what a document is checked against at publish."""
+    secrets: SecretFiles
+    secret_rules: SecretRules | None
+    """Where secrets may be sent, checked at publish; None: only the workers know."""
     counts: TriggerCounts = field(default_factory=TriggerCounts)
 
     @classmethod
@@ -48,4 +53,6 @@ class Api:
             timings=timings,
             openapi=openapi,
             placement=placement,
+            secrets=SecretFiles(settings),
+            secret_rules=secret_rules(settings),
         )

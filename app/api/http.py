@@ -14,7 +14,7 @@ from urllib.parse import parse_qsl
 import orjson
 from starlette.types import Message, Receive, Scope, Send
 
-from app.api.bodies import decode_json
+from app.core.json_values import decode_json
 from app.errors import InvalidInput, MalformedInput, Place
 
 HEADERS = "headrace.headers"

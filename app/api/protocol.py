@@ -8,13 +8,12 @@ import orjson
 from pydantic import BaseModel, Field, StringConstraints
 
 from app.api.schemas import Input
+from app.core.services import METADATA_LIMIT
 from app.errors import InvalidInput, Place, TooLarge
 from app.store.nodes import StepReport
 
 MAX_POSITION = 64 << 10
 """Bytes of a position's data."""
-MAX_METADATA = 256 << 10
-"""Bytes of a node run's metadata."""
 INLINE_INPUTS = 1 << 20
 """Bytes of the inputs that travel with start's answer; the rest by reference."""
 
@@ -128,10 +127,8 @@ def _report(step: Step, place: str) -> StepReport:
     output = step.step == "output"
     if not output and step.metadata is not None:
         raise InvalidInput(places=[Place(f"{place}/metadata", "only output brings metadata")])
-    data = None if step.seq is None else _bounded(step.data, MAX_POSITION, f"{place}/data")
-    metadata = (
-        _bounded(step.metadata, MAX_METADATA, f"{place}/metadata") if output and "metadata" in given else None
-    )
+    data = None if step.seq is None else bounded(step.data, f"{place}/data", MAX_POSITION)
+    metadata = bounded(step.metadata, f"{place}/metadata") if output and "metadata" in given else None
     progress = step.progress
     return StepReport(
         step=step.step,
@@ -143,7 +140,8 @@ def _report(step: Step, place: str) -> StepReport:
     )
 
 
-def _bounded(value: Any, limit: int, place: str) -> bytes:
+def bounded(value: Any, place: str, limit: int = METADATA_LIMIT) -> bytes:
+    """A value as JSON. Raises TooLarge, at `place`, where that is longer than `limit` bytes."""
     raw = orjson.dumps(value)
     if len(raw) > limit:
         raise TooLarge(places=[Place(place, f"{len(raw)} bytes; at most {limit} are allowed")])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from app.api import protocol as p
 from app.api import schemas as s
 from app.api.access import Scope
-from app.api.handlers import admin, control, events, hooks, logs, nodes, runs, system, triggering, workflows
+from app.api.handlers import admin, callbacks, control, events, hooks, logs, nodes, runs, system, triggering, workflows
 from app.api.table import API, Auth, Route
 
 READ = (Scope.READ,)
@@ -377,6 +377,19 @@ def _protocol(base: str) -> list[Route]:
     ]
 
 
+CALLBACKS = [
+    Route(
+        "POST",
+        f"{API}/callbacks/{{token}}",
+        callbacks.receive,
+        "The result of a service node, told by the service",
+        "node protocol",
+        auth=Auth.PUBLIC,
+        request=callbacks.CallbackRequest,
+        response=callbacks.CallbackTaken,
+    )
+]
+
 NODE_PROTOCOL = [*_protocol(_N), *_protocol(f"{_N}/items/{{index}}")]
 
-ROUTES: list[Route] = [*TRIGGERING, *NODE_PROTOCOL, *WORKFLOWS, *RUNS, *CONTROL, *ADMINISTRATION, *SYSTEM]
+ROUTES: list[Route] = [*TRIGGERING, *NODE_PROTOCOL, *CALLBACKS, *WORKFLOWS, *RUNS, *CONTROL, *ADMINISTRATION, *SYSTEM]

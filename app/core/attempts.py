@@ -37,15 +37,27 @@ def succeed(round_: Round, ref: str) -> None:
 
 
 def fail_attempt(
-    round_: Round, ref: str, kind: str, message: str, *, retryable: bool = True, infra: bool = False
+    round_: Round,
+    ref: str,
+    kind: str,
+    message: str,
+    *,
+    retryable: bool = True,
+    infra: bool = False,
+    delay: int = 0,
 ) -> None:
-    """The attempt ended badly: another one after a back-off where policy allows, else the node run has failed."""
+    """The attempt ended badly: another one after a back-off where policy allows, else the node run has failed.
+
+    The back-off lasts at least `delay` ms.
+    """
     node = round_.node(ref)
     retry = round_.definition(ref).retry
     error = orjson.dumps({"type": kind, "message": message[:4096]})
     past = {"attempt": node.attempt, "started": iso(node.starting) if node.starting else None, "ended": iso(round_.now),
             "error": orjson.Fragment(error), "infrastructure": infra}  # fmt: skip
     record: dict[str, Value] = {f"A{node.attempt}.{node.launch}": orjson.dumps(past), "x": error}
+    if _is_call(round_, ref):
+        record["dw"] = ""
     round_.changes.release.append((ref, node.attempt, node.launch))
     again = node.launch < INFRA_BUDGET if infra else retryable and node.attempt < retry.max_attempts
     if node.stop == STOP or (again and round_.doomed(round_.definition(ref))):
@@ -54,7 +66,7 @@ def fail_attempt(
         delay = backoff(INFRA_RETRY, node.launch + 1, round_.jitter(ref))
         _wait(round_, ref, node, delay, attempt=node.attempt, launch=node.launch + 1, **record)
     elif again:
-        delay = backoff(retry, node.attempt, round_.jitter(ref))
+        delay = max(backoff(retry, node.attempt, round_.jitter(ref)), delay)
         _wait(round_, ref, node, delay, attempt=node.attempt + 1, launch=node.launch, **record)
     else:
         round_.changes.timers[ref] = None
@@ -77,7 +89,10 @@ def after_the_end(round_: Round, signal: Signal) -> None:
     node = round_.view.nodes.get(signal.ref)
     if node is None or node.status not in NODE_LIVE or _is_map(round_, signal.ref):
         return
-    if signal.kind in (SignalKind.DONE, SignalKind.FAIL, SignalKind.EXIT):
+    call = _is_call(round_, signal.ref)
+    if call:
+        round_.changes.calls.append((signal.ref, node.attempt, node.launch))
+    if call or signal.kind in (SignalKind.DONE, SignalKind.FAIL, SignalKind.EXIT):
         round_.changes.release.append((signal.ref, node.attempt, node.launch))
         round_.changes.timers[signal.ref] = None
         round_.change(signal.ref, NodeStatus.CANCELLED, z=round_.now)
@@ -97,7 +112,24 @@ def failed(round_: Round, signal: Signal) -> None:
     """The node reported its own failure; a won attempt cannot fail any more."""
     node = round_.node(signal.ref)
     if node.status is NodeStatus.RUNNING and node.attempt == signal.attempt and not node.won:
-        fail_attempt(round_, signal.ref, signal.type, signal.message, retryable=signal.retryable)
+        fail_attempt(
+            round_, signal.ref, signal.type, signal.message, retryable=signal.retryable, delay=signal.delay
+        )
+
+
+def deferred(round_: Round, signal: Signal) -> None:
+    """Its launch could not begin now (the circuit of its host is open): it waits without a slot, and is the same attempt."""
+    ref, node = signal.ref, round_.node(signal.ref)
+    if node.status is not NodeStatus.STARTING or (node.attempt, node.launch) != (
+        signal.attempt,
+        signal.launch,
+    ):
+        return
+    if node.stop:
+        _give_up_call(round_, ref, node, node.stop)
+        return
+    round_.changes.release.append((ref, node.attempt, node.launch))
+    _wait(round_, ref, node, signal.delay, attempt=node.attempt, launch=node.launch, dw=signal.message)
 
 
 def exited(round_: Round, signal: Signal) -> None:
@@ -189,6 +221,8 @@ def _due_live(round_: Round, ref: str, node: NodeView) -> None:
         deadline, reason = node.starting + limits.start_ms, "start_timeout"
     elif node.status is NodeStatus.STARTING:
         deadline, reason = node.launched + limits.run_ms, "run_timeout"
+    elif _is_call(round_, ref):
+        deadline, reason = node.running + limits.run_ms, "run_timeout"
     else:
         beat = max(node.heartbeat, node.running, round_.view.resumed) + limits.heartbeat_ms
         end = node.running + limits.run_ms
@@ -197,10 +231,23 @@ def _due_live(round_: Round, ref: str, node: NodeView) -> None:
         round_.changes.timers[ref] = deadline
     elif node.won:
         succeed(round_, ref)
+    elif _is_call(round_, ref):
+        _give_up_call(round_, ref, node, reason)
     else:
         # the attempt ends when its process is confirmed gone: the executor stops it and reports its exit
         round_.changes.timers[ref] = round_.now + STOP_CHECK_MS
         round_.change(ref, t=reason, tm=round_.now)
+
+
+def _is_call(round_: Round, ref: str) -> bool:
+    """Whether it is a call of a service: nothing of ours runs there, so its attempt ends when the engine says so."""
+    return round_.definition(ref).kind is Kind.SERVICE
+
+
+def _give_up_call(round_: Round, ref: str, node: NodeView, reason: str) -> None:
+    """End the attempt of a service without its answer; its worker hears of it, and tells the service where it can."""
+    round_.changes.calls.append((ref, node.attempt, node.launch))
+    fail_attempt(round_, ref, reason, f"stopped: {reason.replace('_', ' ')}")
 
 
 def _is_map(round_: Round, ref: str) -> bool:

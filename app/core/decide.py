@@ -55,6 +55,8 @@ def _handle(round_: Round, signal: Signal) -> None:
             attempts.exited(round_, signal)
         case SignalKind.DUE if not signal.ref:
             cancelling.run_due(round_)
+        case SignalKind.DEFER:
+            attempts.deferred(round_, signal)
         case SignalKind.DUE:
             attempts.due(round_, signal)
         case SignalKind.CANCEL:

@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+import orjson
+
 from app.core.durations import parse_duration, parse_instant
 from app.core.expressions import Env, Expression, Template, expression
+from app.core.services import ServiceDef
 from app.errors import ExpressionError
 
 DEFAULT_PRIORITY = 3
@@ -96,6 +99,8 @@ class NodeDef:
     """The image of a TASK that names one itself."""
     executor: str | None
     """The executor that the document asks for."""
+    service: ServiceDef | None
+    """What a SERVICE calls."""
     needs: tuple[Edge, ...]
     children: tuple[Edge, ...]
     join: Join
@@ -115,7 +120,19 @@ class NodeDef:
     pools: tuple[tuple[str, int], ...]
     """(name, slots) of each pool listed."""
     reads: frozenset[int]
-    """Indices of the nodes read when it becomes ready: by its own when, config, map.over and wait."""
+    """Indices of the nodes read when it becomes ready: by its own when, config, map.over, wait and service."""
+
+    def rendered(self, env: Env, place: str) -> dict[str, bytes | str]:
+        """The fields of a node run that keep its expressions' values for all its attempts. Raises ExpressionError.
+
+        What holds no expression is not kept: the graph has it.
+        """
+        fields: dict[str, bytes | str] = {}
+        if not self.config.static:
+            fields["c"] = orjson.dumps(self.config.render(env, f"{place}/config"))
+        if self.service is not None and not self.service.url.static:
+            fields["su"] = self.service.url.render(env, f"{place}/service/url")
+        return fields
 
     @property
     def cleans_up(self) -> bool:
@@ -229,6 +246,7 @@ class _Builder:
         when = expression(node["when"]) if "when" in node else None
         config = Template(node["config"]) if node.get("config") else NOTHING
         fan_out = _map(node["map"]) if "map" in node else None
+        service = ServiceDef.of(node["service"]) if "service" in node else None
         wait: Mapping[str, Any] = node.get("wait", {})
         wait_ms = Template(wait["duration"]) if "duration" in wait else None
         wait_until = Template(wait["until"]) if "until" in wait else None
@@ -239,6 +257,7 @@ class _Builder:
             type=node.get("type"),
             image=node.get("image"),
             executor=node.get("executor"),
+            service=service,
             needs=needs,
             children=children,
             join=Join(node.get("join", Join.ALL_SUCCEEDED)),
@@ -255,7 +274,9 @@ class _Builder:
             wait_until=wait_until,
             priority=node.get("priority", DEFAULT_PRIORITY),
             pools=tuple(map(_pool, node.get("pools", ()))),
-            reads=self.reads((when, config, fan_out and fan_out.over, wait_ms, wait_until)),
+            reads=self.reads(
+                (when, config, fan_out and fan_out.over, wait_ms, wait_until, service and service.url)
+            ),
         )
 
     def reads(self, sources: Iterable[Template | Expression | None]) -> frozenset[int]:

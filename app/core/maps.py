@@ -8,13 +8,11 @@ import orjson
 
 from app.core.graph import NodeDef
 from app.core.round import Round
+from app.core.services import METADATA_LIMIT
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_TERMINAL, NodeStatus
 from app.core.view import NodeView, split_ref
 from app.errors import ExpressionError
-
-METADATA_LIMIT = 256 * 1024
-"""Bytes of metadata that one node run may keep."""
 
 
 def begin(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
@@ -55,8 +53,7 @@ def _start_item(round_: Round, node: NodeDef, env: dict[str, Any], index: int) -
     ref, item = f"{node.name}:{index}", round_.items(node.name)[index]
     fields: dict[str, Any] = {"v": orjson.dumps(item)}
     try:
-        if not node.config.static:
-            fields["c"] = orjson.dumps(node.config.render({**env, "item": item}, f"nodes/{node.name}/config"))
+        fields |= node.rendered({**env, "item": item}, f"nodes/{node.name}")
     except ExpressionError as error:
         fields["x"] = orjson.dumps({"type": "expression", "message": error.message})
         round_.change(ref, NodeStatus.READY, NodeStatus.FAILED, y=round_.now, z=round_.now, **fields)

@@ -168,10 +168,10 @@ def start_node(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
             return _start_wait(round_, node, env)
         if node.map is not None:
             return maps.begin(round_, node, env)
-        config = {} if node.config.static else {"c": orjson.dumps(node.config.render(env, f"{place}/config"))}
+        rendered = node.rendered(env, place)
     except ExpressionError as error:
         return _fail(round_, node, error)
-    round_.enqueue(node.name, 1, 0, **config)
+    round_.enqueue(node.name, 1, 0, **rendered)
     return False
 
 

@@ -24,6 +24,8 @@ class SignalKind(StrEnum):
     """The node reported its own failure."""
     EXIT = "exit"
     """The executor saw the process or pod of a launch end, or could not start it."""
+    DEFER = "defer"
+    """The executor could not begin a launch now, through no fault of the node run: it is tried again later."""
     DUE = "due"
     """The timer of a node run came due."""
     SETTLED = "settled"
@@ -63,6 +65,8 @@ class Signal:
     """exit: an infrastructure fault, which has a budget of its own."""
     output: str | None = None
     """exit: the JSON that a node which never called start left as its metadata."""
+    delay: int = 0
+    """fail: ms that the next attempt waits at least; defer: ms that this one waits."""
 
 
 def exit_of(
@@ -83,7 +87,7 @@ def exit_of(
 
 
 _SHORT = {"ref": "n", "attempt": "a", "launch": "l", "start": "f", "code": "c", "type": "t", "message": "m",
-          "retryable": "r", "infra": "i", "output": "o"}  # fmt: skip
+          "retryable": "r", "infra": "i", "output": "o", "delay": "d"}  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
 _DEFAULT = Signal(SignalKind.BEGIN)
 

@@ -134,7 +134,10 @@ class Service(Part):
     url: Annotated[Url, Field(title="URL", description="Expressions may stand in its path and query")]
     method: Maybe[Annotated[Literal["POST", "PUT", "PATCH", "GET", "DELETE"], Field(title="Method")]] = None
     secret: Maybe[
-        Annotated[SecretName, Field(title="Secret", description="The name of the secret that signs the call")]
+        Annotated[
+            SecretName,
+            Field(title="Secret", description="The name of a secret, sent as Authorization: Bearer"),
+        ]
     ] = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from hashlib import blake2b
 from typing import NamedTuple
 
 
@@ -30,3 +31,10 @@ class Task(NamedTuple):
     @property
     def timer(self) -> str:
         return timer_member(self.run, self.ref)
+
+    @property
+    def traceparent(self) -> str:
+        """W3C trace context: the run is the trace, this launch a span of it."""
+        trace = blake2b(self.run.encode(), digest_size=16).hexdigest()
+        span = blake2b(self.encode().encode(), digest_size=8).hexdigest()
+        return f"00-{trace}-{span}-01"

@@ -22,7 +22,6 @@ class Row(NamedTuple):
 
 NOT_YET = (
     Row("workflow", "concurrency", "limits on concurrent runs"),
-    Row("node", "service", "service nodes"),
     Row("node", "workflow", "child workflows"),
     Row("node", "approval", "approvals"),
     Row("node", "pools", "pools", bool),

@@ -14,6 +14,7 @@ from app.core.expressions import Expression, expression, find_expressions
 from app.core.nodetypes import NodeType, parse_ref
 from app.core.pointers import Problems, escape, pointer, suggest
 from app.core.schemas import check_config, check_defaults, check_schema, validator
+from app.core.services import BODILESS
 from app.core.spec import Node, Workflow
 from app.core.spec_nodes import ChildWorkflow, Need
 from app.core.unsupported import refuse_unsupported
@@ -42,6 +43,7 @@ def check(workflow: Workflow, node_types: Mapping[str, NodeType]) -> Workflow:
     if levels is not None:
         check_reads(shape, levels, reads, problems)
     pins = _Types(node_types, problems).check(workflow.nodes)
+    _check_services(workflow, problems)
     _check_triggers(workflow, problems)
     problems.raise_if_any("the workflow is not valid")
     refuse_unsupported(workflow)
@@ -56,6 +58,15 @@ def _pinned(workflow: Workflow, pins: Mapping[str, str]) -> Workflow:
         for name, node in workflow.nodes.items()
     }
     return workflow.model_copy(update={"nodes": nodes})
+
+
+def _check_services(workflow: Workflow, problems: Problems) -> None:
+    for name, node in workflow.nodes.items():
+        if node.service is not None and node.config and node.service.method in BODILESS:
+            detail = (
+                f"a {node.service.method} request has no body to carry it; put it into the URL, or use POST"
+            )
+            problems.add(pointer("nodes", name, "config"), detail)
 
 
 def _check_triggers(workflow: Workflow, problems: Problems) -> None:
@@ -111,7 +122,8 @@ class _Expressions:
             roots = ITEM_ROOTS if node.map is not None else NODE_ROOTS
             self._template(node.config, f"{at}/config", roots, reader=name)
         for path, value in _other_templates(node, present):
-            self._template(value, f"{at}/{path}", NODE_ROOTS, reader=name)
+            roots = ITEM_ROOTS if path == "service/url" and node.map is not None else NODE_ROOTS
+            self._template(value, f"{at}/{path}", roots, reader=name)
 
     def _bare(
         self,
@@ -150,7 +162,11 @@ class _Expressions:
             return
         if not found.roots <= roots:
             strange = ", ".join(sorted(found.roots - roots))
-            hint = "; item is there in the config of a map node" if strange == "item" else ""
+            hint = (
+                "; item is there in the config and the service's URL of a map node"
+                if strange == "item"
+                else ""
+            )
             self.problems.add(at, f"'{strange}' cannot be read here, only {', '.join(sorted(roots))}{hint}")
         if reader is not None:
             self.reads.extend(Read(at, reader, name, itself) for name in found.reads)

@@ -12,6 +12,10 @@ Node run (one hash, the checkpoint hash):
   er why its executor cannot run it yet (JSON {code, detail, since ms, a attempt, l launch}); holds while the node run is
   starting and a, l are its own: Unschedulable, ImagePullBackOff, FailedCreate, ...: see reasons.py
   A<n> an attempt that ended before the last: {started, ended, error} (JSON)
+  services only: su the rendered URL; d after a 202, as app/core/services.py says: the call waits for its callback or is
+  polled; dw while waiting: the host whose circuit was open; cb "attempt:digest" of the callback that failed it.
+  When a call is looked at next (polled, sent again, given up) is its score in the key `calls`: store.calls.next.
+  Whether a host's circuit is open is told by store.circuits.get.
   maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; ov the items (JSON)
 Run (one hash):
   s status; w workflow; v version; p params; l labels; ev event (JSON); c created ms; b started ms; z ended ms
@@ -190,6 +194,8 @@ class Changes:
     """(ref, attempt, launch) of node runs that wait for admission no more."""
     release: list[tuple[str, int, int]] = field(default_factory=list)
     """(ref, attempt, launch) of attempts that ended and give their slots back."""
+    calls: list[tuple[str, int, int]] = field(default_factory=list)
+    """(ref, attempt, launch) of calls to services that were given up: their workers let go of them."""
     append: list[Signal] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
     finished: RunStatus | None = None

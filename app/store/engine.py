@@ -32,7 +32,7 @@ MAX_SIGNALS = 500
 SMALL_RUN = 256
 """Nodes up to which all joins of a run are loaded at once, so that a cascade needs no further round."""
 GLOBAL_POOL = "global"
-ENDS = frozenset({SignalKind.DONE, SignalKind.FAIL, SignalKind.EXIT, SignalKind.DUE})
+ENDS = frozenset({SignalKind.DONE, SignalKind.FAIL, SignalKind.EXIT, SignalKind.DEFER, SignalKind.DUE})
 """Signals about one node run, which all need the same to be read."""
 
 check_node(NodeStatus.READY, NodeStatus.STARTING)  # the transition of the admit script
@@ -159,6 +159,7 @@ class Engine:
         names = [
             keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.joins(run), keys.ready, keys.timers,
             keys.pool(GLOBAL_POOL), keys.launches, keys.dead, *(keys.node(run, ref) for ref in changes.nodes),
+            keys.calls,
         ]  # fmt: skip
         if changes.finished is not None:
             names.append(keys.finished)
@@ -236,6 +237,7 @@ def _sections(
     args.append(orjson.dumps(changes.events) if changes.events else "")
     _list(args, [encode(signal) for signal in changes.append])
     _pairs(args, dead)
+    _list(args, [Task(run, *call).encode() for call in changes.calls])
 
 
 def _list(args: list[Arg], values: Sequence[Arg], each: int = 1) -> None:

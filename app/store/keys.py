@@ -11,6 +11,8 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | ready | zset | commit | - | task -> ms when it became ready; waits for admission |
 | timers | zset | commit, start, checkpoint | - | "run\\|ref" -> ms when it must be looked at again |
 | launches | zset | admit | - | task -> lease (ms) of the worker that submits it |
+| calls | zset | service executor, commit | - | task of a call to a service -> ms when a worker looks at it next |
+| circuit:HOST | hash | service executor | 24 h | f failures in a row, o open until ms, n times opened, p probe until ms |
 | pool:NAME | hash | admit, commit | - | task -> ms since when it holds a slot (slots are facts) |
 | pools | hash | API | - | name -> slots |
 | r:RUN | hash | start_run, commit | retention | the run: see app/store/runs.py |
@@ -63,6 +65,7 @@ class Keys:
         self.ready = f"{tag}:ready"
         self.timers = f"{tag}:timers"
         self.launches = f"{tag}:launches"
+        self.calls = f"{tag}:calls"
         self.pools = f"{tag}:pools"
         self.runs = f"{tag}:runs"
         self.finished = f"{tag}:finished"
@@ -79,6 +82,9 @@ class Keys:
 
     def pool(self, name: str) -> str:
         return f"{self.tag}:pool:{name}"
+
+    def circuit(self, host: str) -> str:
+        return f"{self.tag}:circuit:{host}"
 
     def run(self, run: str) -> str:
         return f"{self.tag}:r:{run}"

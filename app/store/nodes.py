@@ -101,7 +101,7 @@ class Nodes:
         )
         inputs = [self._batcher.call("HGET", keys.node(call.run, name), "m") for name in upstream]
         metadata = [await value for value in inputs]
-        reply = self._checked(await started)
+        reply = checked(await started)
         epoch, step, seq, data, own, config, item = reply[1:]
         return Started(
             epoch, call.attempt, _value(config), _value(item), STEPS[int(step) - 1] if step else None,
@@ -147,7 +147,7 @@ class Nodes:
                 step = STEPS[reply[1] - 1]
                 raise StepConflict(f"Step '{step}' is recorded with other content.", step=step, differs=True)
             case _:
-                return bool(self._checked(reply)[1])
+                return bool(checked(reply)[1])
 
     async def records(self, call: NodeCall, epoch: int, failed: Sequence[Mapping[str, Any]]) -> int:
         """Keep failed records, {index, key?, type, message} each; how many are kept now. Raises StaleEpoch."""
@@ -155,14 +155,14 @@ class Nodes:
         for record in failed:
             args += [int(record["index"]), orjson.dumps(record)]
         names = [self._keys.node(call.run, call.ref), self._keys.records(call.run, call.ref)]
-        return self._checked(await self._batcher.script(RECORDS, names, args))[1]
+        return checked(await self._batcher.script(RECORDS, names, args))[1]
 
     async def heartbeat(self, call: NodeCall, epoch: int) -> bool:
         """A sign of life. True when the node should stop. Raises StaleEpoch."""
         reply = await self._batcher.script(
             HEARTBEAT, [self._keys.node(call.run, call.ref)], [call.attempt, epoch]
         )
-        return bool(self._checked(reply)[1])
+        return bool(checked(reply)[1])
 
     async def fail(self, call: NodeCall, epoch: int, kind: str, message: str, retryable: bool) -> None:
         """The attempt failed by its own word. Raises StaleEpoch."""
@@ -171,19 +171,20 @@ class Nodes:
             SignalKind.FAIL, call.ref, attempt=call.attempt, type=kind, message=message, retryable=retryable
         )
         names = [keys.node(run, call.ref), keys.run(run), keys.inbox(run), keys.active]
-        self._checked(await self._batcher.script(FAIL, names, [call.attempt, epoch, run, encode(signal)]))
+        checked(await self._batcher.script(FAIL, names, [call.attempt, epoch, run, encode(signal)]))
 
-    @staticmethod
-    def _checked(reply: list[Any]) -> list[Any]:
-        match reply[0]:
-            case b"ok":
-                return reply
-            case b"stale":
-                raise StaleEpoch
-            case b"missing":
-                raise NotFound("There is no such node run.")
-            case _:
-                raise EngineFault(f"a script answered {reply[0]!r}")
+
+def checked(reply: list[Any]) -> list[Any]:
+    """The reply of a fenced script. Raises StaleEpoch, NotFound where it refused."""
+    match reply[0]:
+        case b"ok":
+            return reply
+        case b"stale":
+            raise StaleEpoch
+        case b"missing":
+            raise NotFound("There is no such node run.")
+        case _:
+            raise EngineFault(f"a script answered {reply[0]!r}")
 
 
 def _entry(call: NodeCall, epoch: int, report: StepReport, at: str) -> tuple[Arg, ...]:

@@ -13,6 +13,8 @@ from app.store.api_keys import ApiKeys
 from app.store.archive import ArchiveFiles
 from app.store.archived import Archived
 from app.store.audit import Audit
+from app.store.calls import Calls
+from app.store.circuits import Circuits
 from app.store.client import Batcher, connect, translate
 from app.store.control import Control
 from app.store.engine import Engine
@@ -69,6 +71,10 @@ class Store:
             slots=settings.global_slots,
             lease_ms=lease_ms,
             pack_ms=round(settings.pack_after * 1000),
+        )
+        self.calls = Calls(self.batcher, self.keys, lease_ms)
+        self.circuits = Circuits(
+            self.batcher, self.keys, settings.circuit_failures, round(settings.circuit_pause * 1000)
         )
         self.workers = Workers(self.batcher, self.keys, lease_ms)
         place = QueuePlace(self.batcher, self.keys, settings.global_slots)

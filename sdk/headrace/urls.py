@@ -53,6 +53,21 @@ def is_public(address: Address) -> bool:
     return address.is_global and not address.is_multicast and not address.is_reserved
 
 
+def read_url(url: str) -> tuple[str, str, int, str]:
+    """(scheme, host, port, path with query) of an http(s) URL. Raises Blocked for one that could be read two ways."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port or {"http": 80, "https": 443}[parts.scheme]
+    except (ValueError, KeyError):
+        raise Blocked("not a usable http(s) URL") from None
+    host = (parts.hostname or "").rstrip(".")
+    if not host or "%" in host or _FORBIDDEN_HEADER & set(url):
+        raise Blocked("not a usable http(s) URL")
+    if parts.username is not None or parts.password is not None:
+        raise Blocked("credentials in a URL are not allowed")
+    return parts.scheme, host, port, (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+
+
 class UrlGuard:
     """Checks and opens http(s) URLs. One look-up per URL: what was checked is what is connected to."""
 
@@ -63,16 +78,11 @@ class UrlGuard:
 
     def check(self, url: str) -> Target:
         """Resolve and check a URL. Raises Blocked; SourceError where the name does not resolve."""
-        try:
-            parts = urlsplit(url)
-            port = parts.port or {"http": 80, "https": 443}[parts.scheme]
-        except (ValueError, KeyError):
-            raise Blocked("not a usable http(s) URL") from None
-        host = (parts.hostname or "").rstrip(".")
-        if not host or "%" in host or _FORBIDDEN_HEADER & set(url):
-            raise Blocked("not a usable http(s) URL")
-        if parts.username is not None or parts.password is not None:
-            raise Blocked("credentials in a URL are not allowed")
+        scheme, host, port, path = read_url(url)
+        return Target(scheme, host, port, path, self.addresses(host, port)[0])
+
+    def addresses(self, host: str, port: int) -> list[str]:
+        """The addresses of a name, each of them allowed. Raises Blocked; SourceError where it does not resolve."""
         try:
             found = [ip_address(text.partition("%")[0]) for text in self._resolver(host, port)]
         except (OSError, UnicodeError) as error:
@@ -81,8 +91,7 @@ class UrlGuard:
             raise SourceError(f"cannot resolve {host}")
         if not self._is_allowed(host, port) and not all(map(is_public, found)):
             raise Blocked(f"{host} is not a public address (HEADRACE_URL_ALLOW opens it)")
-        path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return Target(parts.scheme, host, port, path, str(found[0]))
+        return [str(address) for address in found]
 
     def _is_allowed(self, host: str, port: int) -> bool:
         bracketed = f"[{host}]" if ":" in host else host

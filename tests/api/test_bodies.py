@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from app.api.bodies import MAX_DEPTH, MAX_YAML, decode_json, decode_yaml
+from app.api.bodies import MAX_YAML, decode_yaml
+from app.core.json_values import MAX_DEPTH, decode_json
 from app.errors import InvalidInput, MalformedInput, TooLarge
 
 

@@ -14,12 +14,14 @@ ATTRIBUTES = {
     "active": "{headrace:0}:active", "ready": "{headrace:0}:ready", "timers": "{headrace:0}:timers",
     "launches": "{headrace:0}:launches", "pools": "{headrace:0}:pools", "runs": "{headrace:0}:runs",
     "finished": "{headrace:0}:finished", "gone": "{headrace:0}:gone",
+    "calls": "{headrace:0}:calls",
     "workflows": "{headrace:0}:workflows", "node_types": "{headrace:0}:node-types", "api_keys": "{headrace:0}:keys",
     "secret": "{headrace:0}:secret", "resumed": "{headrace:0}:resumed", "audit": "{headrace:0}:audit",
     "workers": "{headrace:0}:workers", "worker_info": "{headrace:0}:worker-info", "arq_queue": "{headrace:0}:arq",
 }  # fmt: skip
 CALLS = {
     "pool": (["global"], "{headrace:0}:pool:global"),
+    "circuit": (["search.example:443"], "{headrace:0}:circuit:search.example:443"),
     "run": (["r1"], "{headrace:0}:r:r1"),
     "inbox": (["r1"], "{headrace:0}:r:r1:i"),
     "events": (["r1"], "{headrace:0}:r:r1:e"),

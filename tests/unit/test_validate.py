@@ -194,7 +194,6 @@ class TestParams:
 
 UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "concurrency": ({}, {"concurrency": {"max": 1}}, "/concurrency"),
-    "service": ({"type": None, "service": {"url": "https://x.example/"}}, {}, "/nodes/a/service"),
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
     "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
     "pools": ({"pools": ["db"]}, {}, "/nodes/a/pools"),

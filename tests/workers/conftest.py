@@ -27,6 +27,8 @@ from workers.executors.process import end_all
 ROOT = Path(__file__).parents[2]
 KEY = "hr_root_0123456789abcdef0123"
 LEASE = 1.0
+SECRET = "s3cr3t/of-the-engine"
+"""The value of the secret `engine-key`, which may be sent to 127.0.0.1."""
 PROGRAM = str(Path(__file__).with_name("node_program.py"))
 TYPES: dict[str, list[str]] = {
     "program": ["{python}", "-I", "-S", PROGRAM],
@@ -51,7 +53,14 @@ class Installation:
             api_url=f"http://127.0.0.1:{self.port}", log_dir=folder / "logs", data_uri=f"file:{folder}/data",
             node_types=str(folder / "types"), bootstrap_key=SecretStr(KEY), log_level="info", worker_capacity=8,
             stop_grace=1.5,
+            url_allow="127.0.0.1", secrets_dir=str(folder / "secrets"), secrets_allow=str(folder / "allow.yaml"),
+            circuit_failures=4, circuit_pause=2.0,
         )  # fmt: skip
+        (folder / "secrets").mkdir()
+        (folder / "secrets" / "engine-key").write_text(f"{SECRET}\n")
+        (folder / "allow.yaml").write_text(
+            "engine-key: {hosts: ['http://127.0.0.1']}\nelsewhere: {hosts: [search.example]}\n"
+        )
         self.keys = Keys(self.settings.prefix)
         (folder / "types").mkdir()
         for name, command in TYPES.items():

@@ -8,7 +8,6 @@ from typing import Any
 import orjson
 from starlette.types import ASGIApp
 
-from app.api.bodies import decode_json
 from app.api.context import Api
 from app.api.http import JSON_TYPE, Call, Reply, json_reply
 from app.api.protocol import (
@@ -22,6 +21,7 @@ from app.api.protocol import (
 )
 from app.api.schemas import read
 from app.core.graph import Graph, NodeDef
+from app.core.json_values import decode_json
 from app.core.tokens import TokenClaims
 from app.errors import NotFound, StepConflict
 from app.store.nodes import NodeCall, Started

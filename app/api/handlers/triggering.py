@@ -14,13 +14,13 @@ import orjson
 from starlette.types import ASGIApp
 
 from app.api.access import Principal
-from app.api.bodies import decode_json
 from app.api.context import Api
 from app.api.http import JSON_TYPE, Call, Reply
 from app.api.published import Published, Webhook
 from app.api.schemas import RunRequest, read
 from app.api.signatures import SECRET_HEADERS, delivery_key, verified
 from app.core.expressions import Template
+from app.core.json_values import decode_json
 from app.errors import Conflict, ExpressionError, InvalidInput, NotFound, Place, Unauthorized
 from app.store.hooks import Hook
 from app.store.triggers import Accepted, Trigger

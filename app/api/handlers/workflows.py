@@ -12,13 +12,15 @@ import orjson
 from starlette.types import ASGIApp
 
 from app.api.access import Principal
-from app.api.bodies import decode_json, decode_yaml
+from app.api.bodies import decode_yaml
 from app.api.context import Api
 from app.api.difference import difference
 from app.api.handlers.hooks import shown
 from app.api.http import JSON_TYPE, Call, Header, Reply, empty_reply, json_reply
+from app.core.json_values import decode_json
 from app.core.placement import check_placement
 from app.core.round import iso
+from app.core.secrets import check_secrets
 from app.core.spec import parse_workflow
 from app.core.validate import check
 from app.errors import InvalidInput, NotFound, Place, PreconditionFailed
@@ -74,6 +76,8 @@ async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
     def judge() -> dict[str, Any]:
         checked = check(workflow, node_types)
         check_placement(checked, api.placement)
+        if api.secret_rules is not None:
+            check_secrets(checked, api.secret_rules)
         return checked.canonical()
 
     return await _heavy(len(raw), judge)

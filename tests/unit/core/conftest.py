@@ -47,6 +47,8 @@ class World:
         self.ready: list[tuple[str, int, int]] = []
         self.holders: set[tuple[str, int, int]] = set()
         self.events: list[dict[str, Any]] = []
+        self.calls: list[tuple[str, int, int]] = []
+        """Calls to services that were given up."""
         self.largest = 0
         """Node runs that the largest commit touched."""
         self.commits = 0
@@ -105,6 +107,7 @@ class World:
         self.ready += [task for task in changes.ready if task not in self.ready]
         self.holders -= set(changes.release)
         self.events += [dict(event) for event in changes.events]
+        self.calls += changes.calls
         self.inbox = self.inbox[changes.consumed :] + [encode(signal) for signal in changes.append]
 
     def step(self, most: int = 500, *, whole: bool = False, jitter: float = 0.5) -> None:

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.tokens import TokenClaims, sign, verify
+from app.core.tokens import CALLBACK, NODE, TokenClaims, sign, verify
 from app.errors import Unauthorized
 
 SECRET = b"s" * 32
@@ -59,3 +59,14 @@ def test_what_is_no_token_is_refused(token: str):
 def test_a_token_does_not_hold_the_secret():
     body = TOKEN.removeprefix("hn_").partition(".")[0]
     assert base64.urlsafe_b64decode(body + "==") == b"r1|reprice:7|2|brand-aggregator|3|1000"
+
+
+def test_a_token_of_one_purpose_is_none_of_the_other():
+    callback = sign(SECRET, CLAIMS, CALLBACK)
+    assert verify(SECRET, callback, 0, CALLBACK) == CLAIMS
+    for token, purpose in (
+        (callback, NODE), (TOKEN, CALLBACK),
+        (f"hn_{callback.removeprefix('hc_')}", NODE), (f"hc_{TOKEN.removeprefix('hn_')}", CALLBACK),
+    ):  # fmt: skip
+        with pytest.raises(Unauthorized):
+            verify(SECRET, token, 0, purpose)

@@ -1,0 +1,67 @@
+"""JSON values from outside: what is not one, or could not be kept, is refused.
+
+400: not JSON (NaN and bad UTF-8 included, nesting deeper than MAX_DEPTH too). 422: JSON with a NUL, which
+Redis and most programs below us would cut strings at. Duplicate members are tolerated: the last one counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, cast
+
+import orjson
+
+from app.errors import InvalidInput, MalformedInput, Place
+
+MAX_DEPTH = 128
+"""Levels of nesting; far above any real document, far below what would exhaust a recursive reader."""
+_ESCAPED_NUL = b"\\u0000"
+
+
+def decode_json(raw: bytes) -> Any:
+    """The value of `raw`. Raises MalformedInput or InvalidInput."""
+    try:
+        value = orjson.loads(raw)
+    except orjson.JSONDecodeError as error:
+        place = f"line {error.lineno}, column {error.colno}" if raw else "it is empty"
+        raise MalformedInput(f"The body is not valid JSON ({place}).") from None
+    if _ESCAPED_NUL in raw or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
+        check_value(value)
+    return value
+
+
+def check_value(value: Any) -> None:
+    """Refuse NUL (422, with its pointer) and deep nesting (400)."""
+    for path, item, depth in walk(value):
+        if depth >= MAX_DEPTH and isinstance(item, dict | list):
+            raise MalformedInput(f"The body is nested more than {MAX_DEPTH} levels deep.")
+        if isinstance(item, str) and "\0" in item:
+            raise InvalidInput(places=[Place(path_pointer(path), "a NUL character is not allowed")])
+
+
+Path = tuple["Path", str | int] | None
+"""The way to a value, from its end: (way to its parent, its member or index)."""
+
+
+def walk(root: Any) -> Iterator[tuple[Path, Any, int]]:
+    """Every value and every member name below `root`, without recursion."""
+    stack: list[tuple[Path, Any, int]] = [(None, root, 0)]
+    while stack:
+        path, value, depth = stack.pop()
+        yield path, value, depth
+        if isinstance(value, dict):
+            for key, item in cast("dict[Any, Any]", value).items():
+                yield (path, key), key, depth
+                stack.append(((path, key), item, depth + 1))
+        elif isinstance(value, list):
+            for index, item in enumerate(cast("list[Any]", value)):
+                stack.append(((path, index), item, depth + 1))
+
+
+def path_pointer(path: Path) -> str:
+    """The JSON pointer (RFC 6901) of a way."""
+    parts: list[str] = []
+    while path is not None:
+        path, part = path
+        parts.append(str(part).replace("~", "~0").replace("/", "~1").replace("\0", "\\u0000"))
+    return "".join(f"/{part}" for part in reversed(parts))
