@@ -5,7 +5,19 @@ from __future__ import annotations
 from app.api import protocol as p
 from app.api import schemas as s
 from app.api.access import Scope
-from app.api.handlers import admin, callbacks, control, events, hooks, logs, nodes, runs, system, triggering, workflows
+from app.api.handlers import (
+    admin,
+    callbacks,
+    control,
+    events,
+    hooks,
+    logs,
+    nodes,
+    runs,
+    system,
+    triggering,
+    workflows,
+)
 from app.api.table import API, Auth, Route
 
 READ = (Scope.READ,)
@@ -392,4 +404,13 @@ CALLBACKS = [
 
 NODE_PROTOCOL = [*_protocol(_N), *_protocol(f"{_N}/items/{{index}}")]
 
-ROUTES: list[Route] = [*TRIGGERING, *NODE_PROTOCOL, *CALLBACKS, *WORKFLOWS, *RUNS, *CONTROL, *ADMINISTRATION, *SYSTEM]
+ROUTES: list[Route] = [
+    *TRIGGERING,
+    *NODE_PROTOCOL,
+    *CALLBACKS,
+    *WORKFLOWS,
+    *RUNS,
+    *CONTROL,
+    *ADMINISTRATION,
+    *SYSTEM,
+]
