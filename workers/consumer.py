@@ -46,10 +46,20 @@ class StreamLoop:
         self._handle = handle
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._space = asyncio.Event()
+        self._closed = asyncio.Event()
+        """No read is under way that may still be given entries."""
+        self._closed.set()
         self.draining = False
 
     async def read(self) -> None:
         """Take new entries while there is space, until draining."""
+        self._closed.clear()
+        try:
+            await self._read()
+        finally:
+            self._closed.set()
+
+    async def _read(self) -> None:
         while not self.draining:
             space = IN_HAND - len(self._in_hand)
             if space <= 0:
@@ -101,8 +111,10 @@ class StreamLoop:
                 continue
 
     async def drain(self) -> None:
-        """Take nothing further; return when what is in hand is done."""
+        """Take nothing further; return when what is in hand is done, and what a read under way still brings."""
         self.draining = True
+        self._space.set()
+        await self._closed.wait()
         while self._in_hand:
             await asyncio.gather(*self._in_hand.values(), return_exceptions=True)
 
