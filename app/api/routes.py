@@ -5,7 +5,20 @@ from __future__ import annotations
 from app.api import protocol as p
 from app.api import schemas as s
 from app.api.access import Scope
-from app.api.handlers import admin, callbacks, control, events, hooks, logs, nodes, runs, system, triggering, workflows
+from app.api.handlers import (
+    admin,
+    callbacks,
+    control,
+    events,
+    hooks,
+    logs,
+    mapped,
+    nodes,
+    runs,
+    system,
+    triggering,
+    workflows,
+)
 from app.api.table import API, Auth, Route
 
 READ = (Scope.READ,)
@@ -152,6 +165,17 @@ RUNS = [
         READ,
         response=s.Page,
         query=("status", *_PAGED),
+    ),
+    Route(
+        "GET",
+        f"{_N}/items/metadata",
+        mapped.list_metadata,
+        "The metadata of a map's items, in order (a key, or the token of a node after it)",
+        "runs",
+        READ,
+        auth=Auth.EITHER,
+        response=s.MetadataPage,
+        query=_PAGED,
     ),
     Route(
         "GET",
@@ -392,4 +416,13 @@ CALLBACKS = [
 
 NODE_PROTOCOL = [*_protocol(_N), *_protocol(f"{_N}/items/{{index}}")]
 
-ROUTES: list[Route] = [*TRIGGERING, *NODE_PROTOCOL, *CALLBACKS, *WORKFLOWS, *RUNS, *CONTROL, *ADMINISTRATION, *SYSTEM]
+ROUTES: list[Route] = [
+    *TRIGGERING,
+    *NODE_PROTOCOL,
+    *CALLBACKS,
+    *WORKFLOWS,
+    *RUNS,
+    *CONTROL,
+    *ADMINISTRATION,
+    *SYSTEM,
+]

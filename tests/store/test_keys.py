@@ -31,6 +31,8 @@ CALLS = {
     "packed": (["r1"], "{headrace:0}:r:r1:p"),
     "pins": (["r1"], "{headrace:0}:r:r1:b"),
     "removal": (["r1"], "{headrace:0}:r:r1:x"),
+    "map_items": (["r1", "reprice"], "{headrace:0}:r:r1:v:reprice"),
+    "failed_items": (["r1", "reprice"], "{headrace:0}:r:r1:l:reprice"),
     "receipt": (["t1"], "{headrace:0}:t:t1"),
     "dedupe": (["hook:h1", "k"], "{headrace:0}:d:hook:h1:k"),
     "workflow": (["w"], "{headrace:0}:w:w"),
