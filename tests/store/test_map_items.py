@@ -68,6 +68,7 @@ async def test_a_long_list_lies_in_chunks_and_each_item_gets_its_own(hand, store
     parts = [f"file:part-{index:060}" for index in range(2 * FEED + 30)]
     run = (await store.triggers.accept(Trigger("w", 1, "api", {"parts": parts}))).run
     await store.triggers.start_run(await hand.queued(), 1)
+    assert run is not None
     await work(hand, run)
     given = [await store.batcher.call("HGET", store.keys.node(run, f"a:{i}"), "v") for i in range(len(parts))]
     assert given == [b'"%b"' % part.encode() for part in parts]
@@ -141,3 +142,16 @@ async def test_an_item_that_is_tried_again_is_not_in_the_ledger_of_failed_ones(h
     await hand.decide()
     assert await store.runs.items(run, "a", "failed", 10, None) == ([], None)
     assert Task(run, "a:0", 1, 0) not in await store.workers.holders()
+
+
+async def test_a_packed_run_still_tells_its_failed_items(hand, store: Store):
+    run = await hand.begin(mapped({"count": 6}, tolerate=1.0))
+    await work(hand, run, lambda ref: b'"%b"' % ref.encode(), fails={"a:1", "a:4"})
+    finished = await store.retention.finished(run)
+    assert finished is not None
+    assert await store.retention.pack(finished, await store.graphs.get("w", 1), 0)
+    assert await store.batcher.call("EXISTS", *store.keys.of_map(run, "a")) == 0
+    first, cursor = await store.runs.items(run, "a", "failed", 1, None)
+    second, _ = await store.runs.items(run, "a", "failed", 5, cursor)
+    assert [item["item"] for item in first + second] == [1, 4]
+    assert (await store.map_items.metadata(run, "a", 10, None))[0][:3] == ["a:0", None, "a:2"]

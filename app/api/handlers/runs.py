@@ -100,16 +100,16 @@ async def why_run(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/why: the reasons why it does not go on, the most decisive first; of an ended run why it ended so."""
     run = await visible_run(call, api)
     if "archived" in run:
-        return _listed(api.store.why.of_archived(run), None)
+        return listed(api.store.why.of_archived(run), None)
     principal: Principal = call.principal
-    return _listed(await api.store.why.run(run["id"], principal.prefix), None)
+    return listed(await api.store.why.run(run["id"], principal.prefix), None)
 
 
 async def why_node(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/why."""
     run, ref = await visible_run(call, api), ref_of(call)
     principal: Principal = call.principal
-    return _listed(await api.store.why.node(run["id"], ref, principal.prefix), None)
+    return listed(await api.store.why.node(run["id"], ref, principal.prefix), None)
 
 
 async def list_nodes(call: Call, api: Api) -> ASGIApp:
