@@ -9,7 +9,6 @@ import orjson
 from app.core import mapdata
 from app.core.graph import NodeDef
 from app.core.round import Round
-from app.core.services import METADATA_LIMIT
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_TERMINAL, NodeStatus
 from app.core.view import NodeView, Value, split_ref
