@@ -16,7 +16,7 @@ from typing import TypeVar
 
 from app.api.edge import same_origin
 from app.api.http import Call
-from app.core.tokens import TokenClaims, verify
+from app.core.tokens import NODE, TokenClaims, verify
 from app.errors import Forbidden, Unauthorized
 from app.store.api_keys import ApiKey, ApiKeys, parse_key
 
@@ -160,6 +160,11 @@ class Access:
 
     def _sign(self, body: str) -> str:
         return hmac.new(self._secret, b"session:" + body.encode(), hashlib.sha256).hexdigest()
+
+
+def is_node_token(call: Call) -> bool:
+    """Whether the caller shows what is meant to be a node token."""
+    return (bearer(call.headers.get(b"authorization", b"")) or "").startswith(NODE.prefix)
 
 
 def bearer(header: bytes) -> str | None:

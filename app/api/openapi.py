@@ -79,7 +79,8 @@ def _operation(route: Route) -> dict[str, Any]:
         "responses": {str(route.status): answer, "default": {"$ref": "#/components/responses/Problem"}},
     }
     if route.auth is not Auth.PUBLIC:
-        operation["security"] = [{route.auth.value: []}]
+        either = (Auth.KEY, Auth.NODE) if route.auth is Auth.EITHER else (route.auth,)
+        operation["security"] = [{auth.value: []} for auth in either]
     if route.scopes:
         operation["x-scopes"] = [scope.value for scope in route.scopes]
     body = _body(route)

@@ -98,6 +98,13 @@ class Page(BaseModel):
     next_cursor: str | None = None
 
 
+class MetadataPage(BaseModel):
+    """One page of the metadata of a map's items; null for an item that has none."""
+
+    items: list[Any]
+    next_cursor: str | None = None
+
+
 class PublishedVersion(BaseModel):
     """The outcome of a publish."""
 

@@ -18,7 +18,7 @@ from starlette.routing import BaseRoute, Match
 from starlette.types import ASGIApp, Receive, Send
 from starlette.types import Scope as AsgiScope
 
-from app.api.access import Principal, Scope
+from app.api.access import Principal, Scope, is_node_token
 from app.api.context import Api
 from app.api.http import ROUTE, Call
 from app.api.problems import MethodNotAllowed
@@ -41,6 +41,8 @@ class Auth(Enum):
     PUBLIC = "public"
     KEY = "key"
     NODE = "node"
+    EITHER = "either"
+    """A key, or a node token, which the handler checks."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -153,7 +155,9 @@ class Table(BaseRoute):
         scope[ROUTE] = route.path
         call = Call(scope, receive, params)
         try:
-            if route.auth is Auth.KEY:
+            if route.auth is Auth.EITHER and is_node_token(call):
+                call.principal = self.api.access.claims(call)
+            elif route.auth in (Auth.KEY, Auth.EITHER):
                 call.principal = principal = await self.api.access.principal(call)
                 _check(route, principal, params)
             elif route.auth is Auth.NODE:

@@ -18,7 +18,7 @@ from app.core.round import MAX_CHANGES, NotLoaded, Round
 from app.core.settle import finish_node, settle, start_node
 from app.core.signals import Signal, SignalKind
 from app.core.states import RUN_TERMINAL, Ending, RunStatus
-from app.core.view import Changes, RunView, View, split_ref
+from app.core.view import Changes, RunView, View, Wanted, split_ref
 from app.errors import EngineFault, ExpressionError
 
 
@@ -139,10 +139,10 @@ def fail_run(view: View, now: int, message: str) -> Changes:
     return round_.changes
 
 
-def wanted(graph: Graph, signals: Sequence[Signal]) -> tuple[set[str], set[str]]:
-    """What must be loaded to decide these signals: refs of node runs, and names of joins."""
-    refs: set[str] = set()
-    joins: set[str] = set()
+def wanted(graph: Graph, signals: Sequence[Signal]) -> Wanted:
+    """What must be loaded to decide these signals."""
+    found = Wanted()
+    refs, joins = found.refs, found.joins
     told: set[tuple[str, int]] = set()
     for signal in signals:
         if signal.kind is SignalKind.FINISH:
@@ -153,13 +153,14 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> tuple[set[str], set[str]]
             continue
         if not signal.ref:  # begin, cancel, the run's own timer
             continue
-        name, item = split_ref(signal.ref)
+        name, _ = split_ref(signal.ref)
         refs.update((signal.ref, name))
         node = graph.node(name)
-        if item is not None or node.map is not None:
-            refs.update(graph.nodes[index].name for index in node.reads)
+        refs.update(graph.nodes[index].name for index in node.item_reads)
         if signal.kind is SignalKind.COLLECT:
             refs.update(f"{name}:{index}" for index in range(signal.start))
+        elif signal.kind is SignalKind.EXPAND and signal.type:
+            found.feeds[name] = (signal.type, signal.start)
         first = signal.start if signal.kind is SignalKind.SETTLED else 0
         if (name, first) in told:  # the items of a map have the same children
             continue
@@ -171,4 +172,4 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> tuple[set[str], set[str]]
                 refs.update(edge.when.reads)
             if len(child.needs) > 1:
                 joins.add(child.name)
-    return refs, joins
+    return found

@@ -7,7 +7,7 @@ The variables of an evaluation are one mapping:
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import lru_cache
 from typing import Any
 
@@ -27,6 +27,8 @@ MAX_TEXT = 16 * 1024 * 1024
 """Characters that one template may write into text."""
 
 Env = Mapping[str, Any]
+PAGED = "$paged"
+"""The member of an Env that names the maps whose items' metadata is by reference, so that no expression can read it."""
 
 _PLAIN_PATH = re.compile(r"(?:params|nodes|item|run|event)(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 _PLAIN_TEMPLATE = re.compile(r"\$\{\{ *([A-Za-z_][A-Za-z0-9_.]*) *\}\}")
@@ -38,7 +40,7 @@ class Expression:
     Raises ExpressionError when its text is refused. Use `expression(source)`, which shares equal ones.
     """
 
-    __slots__ = ("path", "reads", "roots", "source")
+    __slots__ = ("items_of", "path", "reads", "roots", "source")
 
     def __init__(self, source: str) -> None:
         self.source = source
@@ -51,6 +53,10 @@ class Expression:
         """Names of the nodes read."""
         self.roots: frozenset[str] = frozenset(path[0] for path in uses)
         """Which of params, nodes, item, run, event are read."""
+        self.items_of: frozenset[str] = frozenset(
+            path[1] for path in uses if path[0] == "nodes" and path[2:4] == ("metadata", "items")
+        )
+        """Names of the nodes whose metadata's `items` are read."""
 
     def __repr__(self) -> str:
         return f"Expression({self.source!r})"
@@ -63,6 +69,8 @@ class Expression:
     def evaluate(self, env: Env, place: str = "") -> Any:
         """The value, as JSON. Raises ExpressionError that names `place` (a pointer or a field) and what is missing."""
         try:
+            if self.items_of and PAGED in env:
+                self._refuse_paged(env[PAGED])
             if self.path is not None:
                 return lookup(env, self.path)
             return json_value(program(self.source).run(env))
@@ -71,6 +79,14 @@ class Expression:
         except ExpressionError as fault:
             error = fault
         raise self._at(place, error)
+
+    def _refuse_paged(self, paged: Iterable[str]) -> None:
+        for name in self.items_of.intersection(paged):
+            what = f"nodes.{name}.metadata.items"
+            raise ExpressionError(
+                f"{what} is more than an expression reads: beyond 64 KiB it is a reference. A node that needs "
+                f"'{name}' reads it item by item, and a map may go over it"
+            )
 
     def _at(self, place: str, error: ExpressionError) -> ExpressionError:
         where = f"{place}: " if place else ""

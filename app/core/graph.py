@@ -62,13 +62,26 @@ class Timeouts:
 
 @dataclass(slots=True, frozen=True)
 class MapSpec:
-    """A fan-out over a list."""
+    """A fan-out over a list; app.core.mapdata says what its items are."""
 
     over: Template | Expression
-    """Gives the list; use `items`."""
+    """Gives the list, or the rule {count, ...}; use `items` and `rule`."""
     max_parallel: int | None = None
     tolerate: float = 0.0
     """The share of items that may fail."""
+    counted: bool = False
+    """`over` is {count, ...}."""
+
+    @property
+    def literal(self) -> list[Any] | None:
+        """The list that stands in the document; None where it has to be evaluated."""
+        over = self.over
+        return over.value if isinstance(over, Template) and over.static and not self.counted else None
+
+    def rule(self, env: Env, place: str = "/map/over") -> dict[str, Any]:
+        """{count, ...} of a counted map. Raises ExpressionError that names `place`."""
+        assert isinstance(self.over, Template)
+        return self.over.render(env, place)
 
     def items(self, env: Env, place: str = "/map/over") -> list[Any]:
         """The list to fan out over. Raises ExpressionError that names `place`."""
@@ -121,6 +134,8 @@ class NodeDef:
     """(name, slots) of each pool listed."""
     reads: frozenset[int]
     """Indices of the nodes read when it becomes ready: by its own when, config, map.over, wait and service."""
+    item_reads: frozenset[int]
+    """Those of them that each item of its map reads too."""
 
     def rendered(self, env: Env, place: str) -> dict[str, bytes | str]:
         """The fields of a node run that keep its expressions' values for all its attempts. Raises ExpressionError.
@@ -250,6 +265,7 @@ class _Builder:
         wait: Mapping[str, Any] = node.get("wait", {})
         wait_ms = Template(wait["duration"]) if "duration" in wait else None
         wait_until = Template(wait["until"]) if "until" in wait else None
+        own = (config, wait_ms, wait_until, service and service.url)
         return NodeDef(
             index=position,
             name=name,
@@ -274,9 +290,8 @@ class _Builder:
             wait_until=wait_until,
             priority=node.get("priority", DEFAULT_PRIORITY),
             pools=tuple(map(_pool, node.get("pools", ()))),
-            reads=self.reads(
-                (when, config, fan_out and fan_out.over, wait_ms, wait_until, service and service.url)
-            ),
+            reads=self.reads((when, fan_out and fan_out.over, *own)),
+            item_reads=self.reads(own) if fan_out else _NO_READS,
         )
 
     def reads(self, sources: Iterable[Template | Expression | None]) -> frozenset[int]:
@@ -298,6 +313,7 @@ def _map(spec: Mapping[str, Any]) -> MapSpec:
         over=expression(over) if isinstance(over, str) else Template(over),
         max_parallel=spec.get("max_parallel"),
         tolerate=float(spec.get("tolerate", 0.0)),
+        counted=isinstance(over, Mapping),
     )
 
 

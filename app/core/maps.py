@@ -6,24 +6,28 @@ from typing import Any
 
 import orjson
 
+from app.core import mapdata
 from app.core.graph import NodeDef
 from app.core.round import Round
-from app.core.services import METADATA_LIMIT
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_TERMINAL, NodeStatus
-from app.core.view import NodeView, split_ref
+from app.core.view import NodeView, Value, split_ref
 from app.errors import ExpressionError
 
 
 def begin(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
     """Start a map whose join says run. True when it is terminal at once. Raises ExpressionError."""
-    assert node.map is not None
-    items = node.map.items(env)
-    over = orjson.dumps(items)
-    view = round_.change(node.name, NodeStatus.READY, NodeStatus.RUNNING, n=len(items), o=0, ok=0, bad=0, j=0,
-                         ov=over, y=round_.now, r=round_.now)  # fmt: skip
-    view.count, view.over = len(items), over
-    if not items:
+    found = mapdata.find(round_.graph, node, env)
+    fields: dict[str, Value] = {"n": found.count, "o": 0, "ok": 0, "bad": 0, "j": 0, "ov": found.over}
+    if found.source:
+        fields["os"] = found.source
+    view = round_.change(
+        node.name, NodeStatus.READY, NodeStatus.RUNNING, y=round_.now, r=round_.now, **fields
+    )
+    view.count, view.over, view.source = found.count, found.over, found.source
+    if found.chunks:
+        round_.changes.chunks[node.name] = found.chunks
+    if not found.count:
         return _complete(round_, node, view)
     return expand(round_, node)
 
@@ -37,20 +41,33 @@ def expand(round_: Round, node: NodeDef) -> bool:
     limit = node.map.max_parallel or view.count
     if view.cursor == view.count or view.cursor - view.ok - view.bad >= limit:
         return False
-    env = round_.env_of(node)
+    before, items, env = view.cursor, round_.items(node.name), round_.item_env(node)
     while view.cursor < view.count and view.cursor - view.ok - view.bad < limit:
-        if not round_.room:
-            round_.defer(Signal(SignalKind.EXPAND, node.name))
+        if not round_.room or not items.has(view.cursor):
+            source = "" if items.has(view.cursor) else view.source
+            round_.defer(Signal(SignalKind.EXPAND, node.name, start=view.cursor, type=source))
             break
         index, view.cursor = view.cursor, view.cursor + 1
-        if not _start_item(round_, node, env, index):
+        if not _start_item(round_, node, env, index, items[index]):
             view.bad += 1
-    round_.change(node.name, o=view.cursor, bad=view.bad)
+            round_.changes.failed_items.append((node.name, index))
+    if view.cursor > before:
+        fields = _window(view, items) if node.name in round_.view.feeds else {}
+        round_.change(node.name, o=view.cursor, bad=view.bad, **fields)
     return _complete(round_, node, view) if view.ok + view.bad == view.count else False
 
 
-def _start_item(round_: Round, node: NodeDef, env: dict[str, Any], index: int) -> bool:
-    ref, item = f"{node.name}:{index}", round_.items(node.name)[index]
+def _window(view: NodeView, items: mapdata.Items) -> dict[str, Value]:
+    """Keep what was read and not started yet in the node run: the next items are then at hand without a read."""
+    over = items.window(view.cursor)
+    if over is None:
+        return {}
+    view.over, view.first = over, view.cursor
+    return {"ov": over, "of": view.cursor}
+
+
+def _start_item(round_: Round, node: NodeDef, env: dict[str, Any], index: int, item: Any) -> bool:
+    ref = f"{node.name}:{index}"
     fields: dict[str, Any] = {"v": orjson.dumps(item)}
     try:
         fields |= node.rendered({**env, "item": item}, f"nodes/{node.name}")
@@ -64,13 +81,15 @@ def _start_item(round_: Round, node: NodeDef, env: dict[str, Any], index: int) -
 
 def item_ended(round_: Round, ref: str) -> bool:
     """An item has just become terminal. True when that ends its map."""
-    name, _ = split_ref(ref)
+    name, index = split_ref(ref)
+    assert index is not None
     item, parent = round_.node(ref), round_.node(name)
     if item.status is NodeStatus.SUCCEEDED:
         parent.ok += 1
         parent.metadata_bytes += len(item.metadata or b"null") + 1
     else:
         parent.bad += 1
+        round_.changes.failed_items.append((name, index))
     round_.change(name, ok=parent.ok, bad=parent.bad, j=parent.metadata_bytes)
     node = round_.graph.node(name)
     if round_.doomed(node) and parent.ok < parent.count:
@@ -91,24 +110,21 @@ def _wind_up(round_: Round, name: str, parent: NodeView) -> bool:
 def _complete(round_: Round, node: NodeDef, view: NodeView) -> bool:
     """All items are terminal: end the map, or first ask for the metadata of its items."""
     assert node.map is not None
-    refs = [f"{node.name}:{index}" for index in range(view.count)]
-    error: dict[str, str] | None = None
-    if view.metadata_bytes > METADATA_LIMIT:
-        error = {"type": "metadata_too_large",
-                 "message": f"the items' metadata is {view.metadata_bytes} bytes, above {METADATA_LIMIT}"}  # fmt: skip
-        items = b"[]"
-    elif all(ref in round_.view.nodes for ref in refs):
-        items = b"[%b]" % b",".join(_item_metadata(round_.view.nodes[ref]) for ref in refs)
+    if mapdata.metadata_size(view.metadata_bytes, view.bad) > mapdata.INLINE_METADATA:
+        items = mapdata.by_reference(round_.run.id, node.name)
     else:
-        round_.defer(Signal(SignalKind.COLLECT, node.name, start=view.count))
-        return False
-    if error is None and view.bad > node.map.tolerate * view.count:
-        error = {"type": "items_failed", "message": f"{view.bad} of {view.count} items failed"}
-    metadata = b'{"count":%d,"succeeded":%d,"failed":%d,"items":%b}' % (view.count, view.ok, view.bad, items)
+        found = [round_.view.nodes.get(f"{node.name}:{index}") for index in range(view.count)]
+        if None in found:
+            round_.defer(Signal(SignalKind.COLLECT, node.name, start=view.count))
+            return False
+        items = b"[%b]" % b",".join(_item_metadata(item) for item in found if item is not None)
+    metadata = mapdata.metadata(view.count, view.ok, view.bad, items)
     fields: dict[str, Any] = {"z": round_.now, "m": metadata}
-    if error is not None:
-        fields["x"] = orjson.dumps(error)
-    round_.change(node.name, NodeStatus.SUCCEEDED if error is None else NodeStatus.FAILED, **fields)
+    failed = view.bad > node.map.tolerate * view.count
+    if failed:
+        message = f"{view.bad} of {view.count} items failed"
+        fields["x"] = orjson.dumps({"type": "items_failed", "message": message})
+    round_.change(node.name, NodeStatus.FAILED if failed else NodeStatus.SUCCEEDED, **fields)
     round_.set_metadata(node.name, metadata)
     return True
 

@@ -10,7 +10,9 @@ from zlib import crc32
 
 import orjson
 
+from app.core.expressions import PAGED
 from app.core.graph import NodeDef
+from app.core.mapdata import Items, reference
 from app.core.signals import Signal, SignalKind
 from app.core.states import Ending, NodeStatus, RunStatus, check_node, check_run
 from app.core.view import Changes, NodeChange, NodeView, Value, View, split_ref
@@ -54,7 +56,7 @@ class Round:
         self._jitter = jitter
         self.changes = Changes()
         self._metadata: dict[str, Any] = {}
-        self._lists: dict[str, list[Any]] = {}
+        self._items: dict[str, Items] = {}
         self._params: Any = None
         self._event: Any = None
 
@@ -63,8 +65,9 @@ class Round:
         return len(self.changes.nodes) < MAX_CHANGES
 
     def defer(self, signal: Signal) -> None:
-        """Leave the rest of some work to the next round."""
-        self.changes.append.append(signal)
+        """Leave the rest of some work to the next round; said twice it is done once."""
+        if signal not in self.changes.append:
+            self.changes.append.append(signal)
 
     def definition(self, ref: str) -> NodeDef:
         return self.graph.node(split_ref(ref)[0])
@@ -151,11 +154,11 @@ class Round:
         self.view.nodes[ref].metadata = raw
         self._metadata.pop(ref, None)
 
-    def items(self, name: str) -> list[Any]:
-        """The items of a loaded map."""
-        if name not in self._lists:
-            self._lists[name] = orjson.loads(self.node(name).over or b"[]")
-        return self._lists[name]
+    def items(self, name: str) -> Items:
+        """The items of a loaded map that are at hand."""
+        if name not in self._items:
+            self._items[name] = Items.of(self.graph.node(name), self.node(name), self.view.feeds.get(name))
+        return self._items[name]
 
     def env(self, reads: Iterable[str]) -> dict[str, Any]:
         """The variables of an expression that reads these nodes. Raises NotLoaded."""
@@ -164,11 +167,20 @@ class Round:
             self._event = orjson.loads(self.run.event_json) if self.run.event_json else None
         run = {"id": self.run.id, "workflow": self.run.workflow, "version": self.run.version,
                "created": iso(self.run.created)}  # fmt: skip
-        nodes = {
-            name: {"status": str(self.node(name).status), "metadata": self.metadata(name)} for name in reads
-        }
-        return {"params": self._params, "nodes": nodes, "run": run, "event": self._event}
+        nodes: dict[str, Any] = {}
+        paged: list[str] = []
+        for name in reads:
+            metadata = self.metadata(name)
+            nodes[name] = {"status": str(self.node(name).status), "metadata": metadata}
+            if self.graph.node(name).map is not None and reference(metadata) is not None:
+                paged.append(name)
+        env = {"params": self._params, "nodes": nodes, "run": run, "event": self._event}
+        return {**env, PAGED: paged} if paged else env
 
     def env_of(self, node: NodeDef) -> dict[str, Any]:
         """The variables of all expressions of a node that are evaluated when it becomes ready. Raises NotLoaded."""
         return self.env(self.graph.nodes[index].name for index in node.reads)
+
+    def item_env(self, node: NodeDef) -> dict[str, Any]:
+        """The variables, but for `item`, of what the items of a map evaluate. Raises NotLoaded."""
+        return self.env(self.graph.nodes[index].name for index in node.item_reads)

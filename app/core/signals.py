@@ -54,11 +54,12 @@ class Signal:
     launch: int = 0
     """exit: how many infrastructure faults this attempt had when it was launched."""
     start: int = 0
-    """settled: the first child that was not told yet; begin, sweep, resume: the first node or item not done yet."""
+    """settled: the first child that was not told yet; begin, sweep, resume: the first node or item not done yet;
+    expand: the item to start next; collect: how many items."""
     code: int | None = None
     """exit: the exit code; negative for a signal, None where it is unknown."""
     type: str = ""
-    """fail, exit: the error type."""
+    """fail, exit: the error type; expand: the source of the map's items, where they are to be read."""
     message: str = ""
     retryable: bool = True
     infra: bool = False

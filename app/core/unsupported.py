@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from app.core.pointers import Problems, pointer
 from app.core.spec import Workflow
-from app.core.spec_nodes import Count
 from app.errors import NotSupported
 
 
@@ -27,7 +26,6 @@ NOT_YET = (
     Row("node", "pools", "pools", bool),
     Row("node", "priority", "another priority than 3", lambda value: value not in (None, 3)),
     Row("node", "cache", "the cache of nodes"),
-    Row("node", "map.over", "a map over {count}", lambda value: isinstance(value, Count)),
     Row("trigger", "schedule", "schedule triggers"),
     Row("trigger", "event", "event triggers"),
     Row("trigger", "run", "run triggers"),

@@ -16,7 +16,8 @@ Node run (one hash, the checkpoint hash):
   polled; dw while waiting: the host whose circuit was open; cb "attempt:digest" of the callback that failed it.
   When a call is looked at next (polled, sent again, given up) is its score in the key `calls`: store.calls.next.
   Whether a host's circuit is open is told by store.circuits.get.
-  maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; ov the items (JSON)
+  maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; os where the items come from
+  (see app/core/mapdata.py); ov the items that are at hand, from item number of on (JSON)
 Run (one hash):
   s status; w workflow; v version; p params; l labels; ev event (JSON); c created ms; b started ms; z ended ms
   e why its node runs are being cancelled: cancelled, timeout or failure; em since when ms; cr cancel asked for ms
@@ -27,7 +28,7 @@ Run (one hash):
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,6 +38,7 @@ from app.core.states import NodeStatus, RunStatus
 
 NODE_FIELDS = (
     "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v", "y",
+    "os", "of",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
 RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz")
@@ -75,17 +77,22 @@ class NodeView:
     over: bytes | None = None
     item: bytes | None = None
     ready: int = 0
+    source: str = ""
+    """Of a map: where its items come from; the words of app.core.mapdata."""
+    first: int = 0
+    """The number of the first item in `over`."""
 
     @classmethod
     def parse(cls, values: list[bytes | None]) -> NodeView:
         """From the reply of HMGET NODE_FIELDS."""
-        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y = values  # noqa: E741
+        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of = values  # noqa: E741
         if s is None:
             return cls()
         return cls(
             NodeStatus(s.decode()), int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
             int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
             int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v, int(y or 0),
+            (os or b"").decode(), int(of or 0),
         )  # fmt: skip
 
 
@@ -160,6 +167,22 @@ class View:
     """The whole hash was loaded: a node that is missing has no count yet."""
     resumed: int = 0
     """ms of the last pause of the store: heartbeats count from there at the earliest."""
+    feeds: Mapping[str, tuple[int, Sequence[Any]]] = field(
+        default_factory=dict[str, tuple[int, Sequence[Any]]]
+    )
+    """By the name of a map: items that were read for it, and the number of the first of them."""
+
+
+@dataclass(slots=True)
+class Wanted:
+    """What must be loaded to decide some signals."""
+
+    refs: set[str] = field(default_factory=set[str])
+    """Of node runs."""
+    joins: set[str] = field(default_factory=set[str])
+    """Names of nodes whose joins are read."""
+    feeds: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
+    """By the name of a map: the source of its items, and from which on they are needed."""
 
 
 Value = str | int | bytes
@@ -199,3 +222,7 @@ class Changes:
     append: list[Signal] = field(default_factory=list)
     events: list[Mapping[str, Any]] = field(default_factory=list)
     finished: RunStatus | None = None
+    chunks: dict[str, Sequence[bytes]] = field(default_factory=dict)
+    """By the name of a map: its items in chunks, where they are too many for its node run."""
+    failed_items: list[tuple[str, int]] = field(default_factory=list)
+    """(map, item) of items that ended without success, for the ledger."""

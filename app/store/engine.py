@@ -18,7 +18,9 @@ from app.core.tasks import Task, timer_member
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
 from app.errors import CommitConflict, EngineFault
 from app.store.client import Arg, Batcher, Script, heard, pairs
+from app.store.extras import extras
 from app.store.keys import GROUP, Keys
+from app.store.mapitems import Feed
 
 LOAD = Script("load")
 LOAD_NODES = Script("load_nodes")
@@ -29,6 +31,8 @@ DUE = Script("due")
 
 MAX_SIGNALS = 500
 """Signals that one commit consumes at most."""
+MAX_READ = 2_000
+"""Node runs that one script reads at most, so that none holds the server for long."""
 SMALL_RUN = 256
 """Nodes up to which all joins of a run are loaded at once, so that a cascade needs no further round."""
 GLOBAL_POOL = "global"
@@ -71,10 +75,15 @@ class Reading:
     joins: list[str]
     whole: bool
     """All joins of the run were asked for."""
-    reply: asyncio.Future[Any]
+    replies: list[asyncio.Future[Any]]
+    """The first brings the joins too."""
+    feeds: dict[str, Feed]
 
     async def into(self, view: View) -> None:
-        joins, *nodes = await self.reply
+        joins, *nodes = await self.replies[0]
+        for reply in self.replies[1:]:
+            nodes += (await reply)[1:]
+        view.feeds = {name: await feed.read() for name, feed in self.feeds.items()}
         named = (
             pairs(joins) if self.whole else zip((name.encode() for name in self.joins), joins, strict=True)
         )
@@ -132,21 +141,26 @@ class Engine:
     def _read_nodes(self, run: str, graph: Graph, signals: Sequence[Signal]) -> Reading | None:
         """Ask for the node runs and joins that these signals need; None when they need nothing."""
         try:
-            refs, joins = wanted(graph, signals)
+            needs = wanted(graph, signals)
         except (LookupError, TypeError, ValueError, AttributeError):
             raise EngineFault("a signal does not fit the graph of its run") from None
-        if not refs and not joins:
+        if not needs.refs and not needs.joins:
             return None
-        order, names = list(refs), list(joins)
+        order, names = list(needs.refs), list(needs.joins)
         whole = bool(names) and len(graph.nodes) <= SMALL_RUN
-        reply = self._batcher.script(
-            LOAD_NODES,
-            [self._keys.joins(run), *(self._keys.node(run, ref) for ref in order)],
-            [-1, *NODE_FIELDS] if whole else [len(names), *names, *NODE_FIELDS],
-            run,
-        )
-        reply.add_done_callback(heard)
-        return Reading(order, names, whole, reply)
+        replies: list[asyncio.Future[Any]] = []
+        for at in range(0, max(len(order), 1), MAX_READ):
+            keys = [self._keys.node(run, ref) for ref in order[at : at + MAX_READ]]
+            of_joins = [0] if at else [-1] if whole else [len(names), *names]
+            reply = self._batcher.script(
+                LOAD_NODES, [self._keys.joins(run), *keys], [*of_joins, *NODE_FIELDS], run
+            )
+            reply.add_done_callback(heard)
+            replies.append(reply)
+        feeds = {
+            name: Feed(self._batcher, self._keys, run, name, *feed) for name, feed in needs.feeds.items()
+        }
+        return Reading(order, names, whole, replies, feeds)
 
     async def commit(
         self, loaded: Loaded, entry: str, changes: Changes, dead: Sequence[tuple[str, bytes]] = ()
@@ -161,11 +175,14 @@ class Engine:
             keys.pool(GLOBAL_POOL), keys.launches, keys.dead, *(keys.node(run, ref) for ref in changes.nodes),
             keys.calls,
         ]  # fmt: skip
+        more_names, more_args = extras(keys, run, changes)
+        names += more_names
         if changes.finished is not None:
             names.append(keys.finished)
         args: list[Arg] = [run, GROUP, entry, loaded.view.run.revision, changes.consumed]
         _sections(args, run, loaded.now, changes, dead)
         _list(args, [] if changes.finished is None else [loaded.now + self._pack_ms])
+        args += more_args
         reply = await self._batcher.script(COMMIT, names, args, run)
         if reply[0] != 1:
             raise CommitConflict(f"run {run}: {reply[1:]!r}")

@@ -26,6 +26,8 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | r:RUN:x | hash | remove | until removed | {w, v, c}: a large run that is being removed, and how far that is |
 | finished | zset | commit, retention | - | finished run -> ms when it is due: to be packed, then to be removed |
 | gone | zset | remove | 1 day | removed run -> ms; each machine removes its logs of it |
+| r:RUN:v:NODE | hash | commit | retention | a map's long list: number of a chunk -> its items as JSON |
+| r:RUN:l:NODE | zset | commit | retention | a map's items that ended without success: item -> item |
 | t:RECEIPT | hash | accept, start_run | 30 d | the receipt |
 | d:SCOPE:KEY | string | accept | 24 h | "receipt run body-hash" of the first use of an idempotency key |
 | runs, w:NAME:runs | zset | start_run | retention | run -> ms created |
@@ -110,7 +112,12 @@ class Keys:
 
     def of_node(self, run: str, ref: str) -> list[str]:
         """Every key of a node run."""
-        return [self.node(run, ref), self.records(run, ref)]
+        own = [self.node(run, ref), self.records(run, ref)]
+        return own if ":" in ref else [*own, *self.of_map(run, ref)]
+
+    def of_map(self, run: str, node: str) -> list[str]:
+        """What a map has beside its node run; most have none of it."""
+        return [self.map_items(run, node), self.failed_items(run, node)]
 
     def packed(self, run: str) -> str:
         return f"{self.tag}:r:{run}:p"
@@ -120,6 +127,12 @@ class Keys:
 
     def removal(self, run: str) -> str:
         return f"{self.tag}:r:{run}:x"
+
+    def map_items(self, run: str, node: str) -> str:
+        return f"{self.tag}:r:{run}:v:{node}"
+
+    def failed_items(self, run: str, node: str) -> str:
+        return f"{self.tag}:r:{run}:l:{node}"
 
     def receipt(self, receipt: str) -> str:
         return f"{self.tag}:t:{receipt}"

@@ -134,7 +134,8 @@ class Retention:
         if value is None:
             return False
         names = [keys.run(run.id), keys.inbox(run.id), keys.packed(run.id), keys.finished, keys.events(run.id),
-                 keys.joins(run.id), *(keys.node(run.id, ref) for ref in found)]  # fmt: skip
+                 keys.joins(run.id), *(keys.node(run.id, ref) for ref in found),
+                 *(key for node in graph.nodes if node.map is not None for key in keys.of_map(run.id, node.name))]  # fmt: skip
         return await self._batcher.script(PACK, names, [run.id, run.revision, value, due]) == 1
 
     async def _small(self, run: str, graph: Graph) -> list[str] | None:

@@ -19,6 +19,7 @@ from app.store.client import Batcher, pairs, scan_place
 from app.store.history import History
 from app.store.ids import receipt_of
 from app.store.keys import Keys
+from app.store.mapitems import MapItems
 
 RUN_READ = ("s", "w", "v", "p", "l", "c", "b", "z", "n", "d", "f", "o", "x", "t", "src", "ev", "e", "pz")
 NODE_READ = (
@@ -82,6 +83,7 @@ class Runs:
         self._history = history
         self._graph = graph
         self.archived = archived
+        self._map_items = MapItems(batcher, keys, history)
 
     async def kept(self, run: str) -> bool:
         """Whether the store itself has it."""
@@ -189,24 +191,20 @@ class Runs:
 
     @or_archived
     async def items(self, run: str, node: str, status: str | None, limit: int, cursor: str | None) -> Page:
-        """The items of a map that have started, in order."""
+        """The items of a map that have started, in order; a page may come back short, with a cursor."""
         graph, _ = await self._graph_of(run)
         if node not in graph.index or graph.node(node).map is None:
             raise NotFound(f"Run '{run}' has no map '{node}'.")
-        ((begun,),) = await self._history.node_runs(run, [node], ["o"])
-        started = int(begun or 0)
-        position, found = int(cursor or 0), list[dict[str, Any]]()
-        while position < started and len(found) < limit:
-            window = range(position, min(position + limit, started))
-            records = await self._history.node_runs(run, [f"{node}:{i}" for i in window], NODE_READ)
-            for index, values in zip(window, records, strict=True):
-                record = _node(f"{node}:{index}", values, is_map=False)
-                position = index + 1
-                if status is None or record["status"] == status:
-                    found.append(record)
-                    if len(found) == limit:
-                        break
-        return found, str(position) if position < started else None
+        items, after = await self._map_items.ledger(run, node, status, limit, cursor)
+        records = await self._history.node_runs(run, [f"{node}:{index}" for index in items], NODE_READ)
+        found: list[dict[str, Any]] = []
+        for index, values in zip(items, records, strict=True):
+            record = _node(f"{node}:{index}", values, is_map=False)
+            if status is None or record["status"] == status:
+                if len(found) == limit:
+                    return found, str(index)
+                found.append(record)
+        return found, after
 
     async def records(self, run: str, ref: str, limit: int, cursor: str | None) -> Page:
         """The failed records of a node run, in no particular order; `cursor` is the last page's."""

@@ -23,6 +23,7 @@ from app.store.graphs import Graphs
 from app.store.history import History
 from app.store.hooks import Hooks
 from app.store.keys import Keys
+from app.store.mapitems import MapItems
 from app.store.node_types import NodeTypes
 from app.store.nodes import Nodes
 from app.store.retention import Retention
@@ -61,6 +62,7 @@ class Store:
         archived = Archived(self.archive) if self.archive is not None else None
         self.runs = Runs(self.batcher, self.keys, self.history, self.graphs.get, archived)
         self.retention = Retention(self.batcher, self.keys, self.history)
+        self.map_items = MapItems(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
         self.control = Control(self.batcher, self.keys)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)

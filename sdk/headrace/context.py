@@ -130,7 +130,8 @@ class Context:
         return content
 
     def items(self, upstream: str) -> Iterator[Any]:
-        """The metadata of the items of an upstream map, in order; items without metadata are left out."""
+        """The metadata of the items of an upstream map, in order; None for an item that failed. However many
+        there are, they are read page by page."""
         return self.inputs.items_of(upstream)
 
     def split(self, uri: str, size: int, total: int | None = None) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 Fetch = Callable[[str], Any]
@@ -12,6 +12,26 @@ Fetch = Callable[[str], Any]
 def reference(value: Any) -> str | None:
     """The href in {"$href": …}, else None."""
     return value["$href"] if isinstance(value, dict) and "$href" in value else None
+
+
+class ItemPages(Iterable[Any]):
+    """The metadata of a map's items by reference: read page by page, each time it is iterated, never kept."""
+
+    def __init__(self, href: str, count: int, fetch: Fetch) -> None:
+        self._href = href
+        self._count = count
+        self._fetch = fetch
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __iter__(self) -> Iterator[Any]:
+        cursor: str | None = ""
+        while cursor is not None:
+            mark = "&" if "?" in self._href else "?"
+            page = self._fetch(f"{self._href}{mark}cursor={cursor}" if cursor else self._href)
+            yield from page["items"]
+            cursor = page.get("next_cursor")
 
 
 class Inputs(Mapping[str, Any]):
@@ -25,7 +45,11 @@ class Inputs(Mapping[str, Any]):
         value = self._values[name]
         href = reference(value)
         if href is not None:
-            value = self._values[name] = self._fetch(href)
+            value = self._fetch(href)
+        pages = reference(value.get("items")) if isinstance(value, dict) else None
+        if pages is not None:
+            value = {**value, "items": ItemPages(pages, value.get("count", 0), self._fetch)}
+        self._values[name] = value
         return value
 
     def __iter__(self) -> Iterator[str]:
@@ -35,18 +59,7 @@ class Inputs(Mapping[str, Any]):
         return len(self._values)
 
     def items_of(self, name: str) -> Iterator[Any]:
-        """The metadata of the items of an upstream map, in order, whether inline or by reference; None is
-        left out."""
+        """The metadata of the items of an upstream map, in order, whether inline or by reference; None for an
+        item that failed."""
         metadata: Any = self[name] or {}
-        items: Any = metadata.get("items") or []
-        href = reference(items)
-        if href is None:
-            yield from (item for item in items if item is not None)
-            return
-        while href:
-            page = self._fetch(href)
-            found = page if isinstance(page, list) else page["items"]
-            yield from (item for item in found if item is not None)
-            cursor = None if isinstance(page, list) else page.get("next_cursor")
-            base = reference(items) or ""
-            href = f"{base}{'&' if '?' in base else '?'}cursor={cursor}" if cursor else None
+        return iter(metadata.get("items") or ())

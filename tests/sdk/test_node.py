@@ -236,8 +236,7 @@ def test_inputs_are_fetched_when_they_are_read_and_only_then(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     "items",
     [
-        [{"n": 1}, None, {"n": 2}, {"n": 3}],
-        {"$href": "/all"},
+        [{"n": 1}, {"n": 2}, None, {"n": 3}],
         {"$href": "/pages"},
     ],
 )
@@ -246,17 +245,42 @@ def test_the_items_of_a_map_are_iterated_alike_inline_and_by_reference(tmp_path:
         type = "collect"
 
         def configure(self, ctx: Context) -> Any:
+            assert len(ctx.inputs["map"]["items"]) == 4
+            assert [*ctx.inputs["map"]["items"]] == [*ctx.items("map")]
             return ctx.items("map")
 
+        def execute(self, ctx: Context, record: Any) -> Any:
+            return record or "failed"
+
     references = {
-        "/all": [{"n": 1}, {"n": 2}, None, {"n": 3}],
         "/pages": {"items": [{"n": 1}, {"n": 2}], "next_cursor": "c2"},
-        "/pages?cursor=c2": {"items": [{"n": 3}], "next_cursor": None},
+        "/pages?cursor=c2": {"items": [None, {"n": 3}], "next_cursor": None},
     }
     outcome = run_node(
         Collect, inputs={"map": {"count": 4, "items": items}}, references=references, data_dir=tmp_path
     )
-    assert [record["n"] for record in outcome.records] == [1, 2, 3]
+    assert outcome.records == [{"n": 1}, {"n": 2}, "failed", {"n": 3}]
+
+
+def test_a_large_map_is_read_page_by_page_and_nothing_of_it_is_kept(tmp_path: Path) -> None:
+    class Sum(Node):
+        type = "sum"
+
+        def output(self, ctx: Context, results: Any) -> Any:
+            items = ctx.inputs["map"]["items"]
+            return {
+                "sum": sum(item["n"] for item in items),
+                "first": next(iter(items))["n"],
+                "count": len(items),
+            }
+
+    pages = {f"/p?cursor={n}" if n else "/p": {"items": [{"n": n}], "next_cursor": str(n + 1) if n < 99 else None}
+             for n in range(100)}  # fmt: skip
+    inputs = {"map": {"count": 100, "items": {"$href": "/p"}}}
+    outcome = run_node(Sum, inputs=inputs, references=pages, data_dir=tmp_path)
+    assert outcome.metadata == {"sum": 4950, "first": 0, "count": 100}
+    fetched = [href for name, href in outcome.engine.calls if name == "fetch"]
+    assert fetched == [*pages, "/p"], "each page once an iteration, and no more than was asked for"
 
 
 def test_a_side_file_lies_at_the_same_place_in_every_attempt(tmp_path: Path) -> None:

@@ -31,6 +31,8 @@ CALLS = {
     "packed": (["r1"], "{headrace:0}:r:r1:p"),
     "pins": (["r1"], "{headrace:0}:r:r1:b"),
     "removal": (["r1"], "{headrace:0}:r:r1:x"),
+    "map_items": (["r1", "reprice"], "{headrace:0}:r:r1:v:reprice"),
+    "failed_items": (["r1", "reprice"], "{headrace:0}:r:r1:l:reprice"),
     "receipt": (["t1"], "{headrace:0}:t:t1"),
     "dedupe": (["hook:h1", "k"], "{headrace:0}:d:hook:h1:k"),
     "workflow": (["w"], "{headrace:0}:w:w"),
@@ -58,7 +60,7 @@ def test_a_key_of_one_thing(name: str, arguments: list[str], literal: str):
 
 def test_no_key_is_left_unpinned():
     assert set(vars(KEYS)) == set(ATTRIBUTES)
-    lists = {"__init__", "of_run", "of_node"}
+    lists = {"__init__", "of_run", "of_node", "of_map"}
     assert {name for name, _ in inspect.getmembers(KEYS, inspect.ismethod)} - lists == set(CALLS)
 
 

@@ -213,7 +213,7 @@ async def test_a_large_run_is_removed_in_parts_and_another_worker_goes_on(
     assert await keeper(retention=0.0).sweep() == {"packed": 0, "removed": 0}
     with pytest.raises(NotFound):
         await store.runs.get(run)
-    assert await keys_of(store, run) == {":x", ":n:m", ":n:z", ":n:m:10", ":n:m:11"}
+    assert await keys_of(store, run) == {":x", ":n:m", ":l:m", ":n:z", ":n:m:10", ":n:m:11"}
     await due(store, run)
     assert await keeper(retention=0.0).sweep() == {"packed": 0, "removed": 1}
     assert parts == 4

@@ -199,7 +199,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "pools": ({"pools": ["db"]}, {}, "/nodes/a/pools"),
     "priority": ({"priority": 1}, {}, "/nodes/a/priority"),
     "cache": ({"cache": {"key": "k", "ttl": "1h"}}, {}, "/nodes/a/cache"),
-    "map.over": ({"map": {"over": {"count": 5}}}, {}, "/nodes/a/map/over"),
     "schedule": (
         {},
         {"triggers": [{"schedule": {"name": "s", "cron": "* * * * *"}}]},

@@ -37,7 +37,7 @@ def _call(claims: TokenClaims) -> NodeCall:
     return NodeCall(claims.run, claims.ref, claims.attempt)
 
 
-async def _definition(api: Api, claims: TokenClaims) -> tuple[Graph, NodeDef]:
+async def definition(api: Api, claims: TokenClaims) -> tuple[Graph, NodeDef]:
     graph = await api.store.graphs.get(claims.workflow, claims.version)
     index = graph.index.get(claims.ref.partition(":")[0])
     if index is None:
@@ -49,7 +49,7 @@ async def start(call: Call, api: Api) -> ASGIApp:
     """POST .../start: the attempt goes to this instance."""
     request = read(StartRequest, decode_json(await call.body()))
     claims: TokenClaims = call.principal
-    graph, node = await _definition(api, claims)
+    graph, node = await definition(api, claims)
     upstream = [graph.nodes[edge.node].name for edge in node.needs]
     heartbeat_ms, run_ms = node.timeouts.heartbeat_ms, node.timeouts.run_ms
     started = await api.store.nodes.start(
@@ -97,7 +97,7 @@ def _inputs(claims: TokenClaims, started: Started) -> dict[str, Any]:
 async def get_input(call: Call, api: Api) -> ASGIApp:
     """GET .../inputs/{upstream}: the metadata of one upstream node."""
     claims: TokenClaims = call.principal
-    graph, node = await _definition(api, claims)
+    graph, node = await definition(api, claims)
     name = call.params["upstream"]
     if name not in {graph.nodes[edge.node].name for edge in node.needs}:
         raise NotFound("There is no such upstream node.")

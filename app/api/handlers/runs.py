@@ -46,14 +46,14 @@ def ref_of(call: Call) -> str:
     return ref
 
 
-def _page(call: Call, default: int = 100) -> tuple[int, str | None]:
+def page(call: Call, default: int = 100) -> tuple[int, str | None]:
     cursor = call.query.get("cursor") or None
     if cursor is not None and not _CURSOR.fullmatch(cursor):
         raise InvalidInput(places=[Place("/cursor", "this is not a cursor of this list")])
     return call.number("limit", default, 1, 1000), cursor
 
 
-def _listed(items: Any, cursor: str | None) -> ASGIApp:
+def listed(items: Any, cursor: str | None) -> ASGIApp:
     return json_reply({"items": items, "next_cursor": cursor})
 
 
@@ -63,7 +63,7 @@ async def list_runs(call: Call, api: Api) -> ASGIApp:
     workflow = call.query.get("workflow") or None
     if workflow is not None and not principal.may_touch(workflow):
         raise Forbidden("This workflow is outside the key's prefix.")
-    limit, cursor = _page(call)
+    limit, cursor = page(call)
     items, after = await api.store.runs.list(
         workflow=workflow,
         status=_status(call),
@@ -72,7 +72,7 @@ async def list_runs(call: Call, api: Api) -> ASGIApp:
         limit=limit,
         cursor=cursor,
     )
-    return _listed([run for run in items if principal.may_touch(run["workflow"])], after)
+    return listed([run for run in items if principal.may_touch(run["workflow"])], after)
 
 
 def _status(call: Call) -> str | None:
@@ -100,22 +100,22 @@ async def why_run(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/why: the reasons why it does not go on, the most decisive first; of an ended run why it ended so."""
     run = await visible_run(call, api)
     if "archived" in run:
-        return _listed(api.store.why.of_archived(run), None)
+        return listed(api.store.why.of_archived(run), None)
     principal: Principal = call.principal
-    return _listed(await api.store.why.run(run["id"], principal.prefix), None)
+    return listed(await api.store.why.run(run["id"], principal.prefix), None)
 
 
 async def why_node(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/why."""
     run, ref = await visible_run(call, api), ref_of(call)
     principal: Principal = call.principal
-    return _listed(await api.store.why.node(run["id"], ref, principal.prefix), None)
+    return listed(await api.store.why.node(run["id"], ref, principal.prefix), None)
 
 
 async def list_nodes(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes, those that are still pending too."""
     run = await visible_run(call, api)
-    return _listed(*await api.store.runs.nodes(run["id"], *_page(call, 1000)))
+    return listed(*await api.store.runs.nodes(run["id"], *page(call, 1000)))
 
 
 async def get_node(call: Call, api: Api) -> ASGIApp:
@@ -127,24 +127,24 @@ async def get_node(call: Call, api: Api) -> ASGIApp:
 async def list_items(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/items?status=."""
     run = await visible_run(call, api)
-    limit, cursor = _page(call)
+    limit, cursor = page(call)
     status = call.query.get("status") or None
     if status is not None and status not in _STATUSES:
         raise InvalidInput(places=[Place("/status", f"one of {', '.join(sorted(_STATUSES))} is expected")])
-    return _listed(*await api.store.runs.items(run["id"], ref_of(call), status, limit, cursor))
+    return listed(*await api.store.runs.items(run["id"], ref_of(call), status, limit, cursor))
 
 
 async def list_records(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/records: the ledger of failed records."""
     run, ref = await visible_run(call, api), ref_of(call)
     await api.store.runs.node(run["id"], ref)
-    return _listed(*await api.store.runs.records(run["id"], ref, *_page(call)))
+    return listed(*await api.store.runs.records(run["id"], ref, *page(call)))
 
 
 async def list_attempts(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/attempts."""
     run = await visible_run(call, api)
-    return _listed(await api.store.runs.attempts(run["id"], ref_of(call)), None)
+    return listed(await api.store.runs.attempts(run["id"], ref_of(call)), None)
 
 
 async def list_triggers(call: Call, api: Api) -> ASGIApp:
@@ -155,9 +155,9 @@ async def list_triggers(call: Call, api: Api) -> ASGIApp:
         raise InvalidInput(
             places=[Place("/state", "queued, started, duplicate, filtered, rejected or dead is expected")]
         )
-    limit, cursor = _page(call)
+    limit, cursor = page(call)
     items, after = await api.store.triggers.list(state, limit, cursor)
-    return _listed([receipt for receipt in items if principal.may_touch(receipt["workflow"] or "")], after)
+    return listed([receipt for receipt in items if principal.may_touch(receipt["workflow"] or "")], after)
 
 
 async def get_trigger(call: Call, api: Api) -> ASGIApp:

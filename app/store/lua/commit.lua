@@ -1,11 +1,14 @@
 -- Commit a decision: compare everything, then write everything, then acknowledge.
--- KEYS: run, inbox, active, events, joins, ready, timers, pool, launches, dead, node runs..., calls, finished where the run ends
+-- KEYS: run, inbox, active, events, joins, ready, timers, pool, launches, dead, node runs, calls, then those that the extras name,
+--       then finished where the run ends
 -- ARGV: run id, group, entry id of active, revision, consumed signals, then sections, each led by its number of members:
 --       run fields (field, value); node runs (status, attempt, ms when won, number of fields, field, value, ...), in the order of KEYS;
 --       joins (field, value); timers to set (member, score); timers to remove (member); ready (task, score);
 --       no longer ready (task); release (task); then events (a JSON list, or ''), without a number; then signals to append (JSON);
 --       dead letters (reason, JSON); calls to services that were given up (task);
---       where the run ends (one member): ms when it is due in `finished`
+--       where the run ends (one member): ms when it is due in `finished`;
+--       extras, which most commits do not have, each naming its key by its number behind `calls`:
+--       hash fields (key, field, value); sorted members (key, score)
 -- Replies: {1, revision}; {0, 'revision'} or {0, 'node', index} when something is not as it was read: nothing is written.
 local position = 6
 local function take()
@@ -63,6 +66,17 @@ for _ = 1, tonumber(take()) do
 end
 for _ = 1, tonumber(take()) do redis.call('ZADD', KEYS[11 + #nodes], 'XX', 0, take()) end
 for _ = 1, tonumber(take()) do redis.call('ZADD', KEYS[#KEYS], take(), ARGV[1]) end
+if position <= #ARGV then
+  local function key() return KEYS[11 + #nodes + tonumber(take())] end
+  for _ = 1, tonumber(take()) do
+    local name, field, value = key(), take(), take()
+    redis.call('HSET', name, field, value)
+  end
+  for _ = 1, tonumber(take()) do
+    local name, member = key(), take()
+    redis.call('ZADD', name, member, member)
+  end
+end
 if redis.call('LLEN', KEYS[2]) > 0 then
   redis.call('HSET', KEYS[1], 'ac', '1')
   redis.call('XADD', KEYS[3], '*', 'r', ARGV[1])

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import orjson
@@ -12,6 +12,7 @@ from app.core import decide as decide_module
 from app.core import round as round_module
 from app.core.decide import decide, wanted
 from app.core.graph import Graph, compile_graph
+from app.core.mapdata import CHUNK, FEED
 from app.core.nodetypes import NodeType
 from app.core.signals import Signal, SignalKind, decode, encode
 from app.core.spec import parse_workflow
@@ -42,6 +43,8 @@ class World:
         }  # fmt: skip
         self.nodes: dict[str, dict[str, bytes]] = {}
         self.joins: dict[str, str] = {}
+        self.chunks: dict[str, Sequence[bytes]] = {}
+        self.failed_items: list[tuple[str, int]] = []
         self.inbox: list[bytes] = [encode(Signal(SignalKind.BEGIN))]
         self.timers: dict[str, int] = {}
         self.ready: list[tuple[str, int, int]] = []
@@ -57,16 +60,27 @@ class World:
 
     def load(self, most: int = 500, *, whole: bool = False) -> tuple[View, list[Signal]]:
         signals = [decode(raw) for raw in self.inbox[:most]]
-        refs, joins = wanted(self.graph, signals)
+        needs = wanted(self.graph, signals)
+        refs, joins = needs.refs, needs.joins
         run = RunView.parse("r1", [self.run.get(name) for name in RUN_FIELDS])
         assert run is not None
         names = list(self.joins) if whole else list(joins)
         counts = {
             name: JoinCount.parse(raw.encode() if (raw := self.joins.get(name)) else None) for name in names
         }
-        return View(
-            self.graph, run, {ref: self.view(ref) for ref in refs}, counts, joins_whole=whole
-        ), signals
+        feeds = {name: self.feed(name, *feed) for name, feed in needs.feeds.items()}
+        nodes = {ref: self.view(ref) for ref in refs}
+        return View(self.graph, run, nodes, counts, joins_whole=whole, feeds=feeds), signals
+
+    def feed(self, name: str, source: str, start: int) -> tuple[int, list[Any]]:
+        """The items that a map is about to start, read where they are kept."""
+        if source == "k":
+            first = start // CHUNK * CHUNK
+            chunks = self.chunks[name][start // CHUNK : (start + FEED) // CHUNK + 1]
+            return first, [item for chunk in chunks for item in orjson.loads(chunk)]
+        other = source.split("|")[1]
+        items = (self.nodes.get(f"{other}:{index}", {}) for index in range(start, start + FEED))
+        return start, [orjson.loads(item.get("m", b"null")) for item in items if item]
 
     def view(self, ref: str) -> NodeView:
         record = self.nodes.get(ref, {})
@@ -106,6 +120,8 @@ class World:
         self.ready = [task for task in self.ready if task not in changes.unready]
         self.ready += [task for task in changes.ready if task not in self.ready]
         self.holders -= set(changes.release)
+        self.chunks |= changes.chunks
+        self.failed_items += changes.failed_items
         self.events += [dict(event) for event in changes.events]
         self.calls += changes.calls
         self.inbox = self.inbox[changes.consumed :] + [encode(signal) for signal in changes.append]
