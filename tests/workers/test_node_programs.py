@@ -85,8 +85,12 @@ async def test_every_answer_may_be_lost_and_asked_for_again(site):
     """Fault row 20: the retry after a lost answer gets the same answer."""
     (run,) = await site.fire({"a": {"type": "program", "config": {"twice": True, "positions": 2}}})
     assert await site.ended(run) == "succeeded"
+
+    async def asked_for_all() -> bool:
+        return sum("same" in line for line in site.diary("a")) == 6
+
+    await site.until(asked_for_all, "the program has asked for its last answer again")
     answers = [line["same"] for line in site.diary("a") if "same" in line]
-    assert len(answers) == 6
     assert all(answers)
     await site.check(run)
 

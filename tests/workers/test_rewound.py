@@ -12,6 +12,7 @@ from typing import Any
 from app.embedded import EmbeddedValkey
 from app.errors import StoreUnavailable
 from workers.executors.launchfiles import process_start
+from workers.executors.process import host
 
 
 def rewind(server: EmbeddedValkey, past: Path) -> None:
@@ -65,6 +66,11 @@ async def test_processes_of_a_lost_future_are_adopted_and_none_is_started_beside
         return {(await site.node(run, name))["status"] for name in ("ended", "plain")} == {"succeeded"}
 
     await site.until(the_others_have_ended, "two nodes have ended")
+
+    async def only_one_is_left() -> bool:
+        return {task.ref for task in await site.store.workers.processes(host())} == {"lives"}
+
+    await site.until(only_one_is_left, "the ends of their processes were heard")
     rewind(server, tmp_path / "past")
     await back(site)
 
