@@ -125,10 +125,10 @@ def deferred(round_: Round, signal: Signal) -> None:
         signal.launch,
     ):
         return
-    if node.stop:
-        _give_up_call(round_, ref, node, node.stop)
-        return
     round_.changes.release.append((ref, node.attempt, node.launch))
+    if round_.doomed(round_.definition(ref)):
+        cancelled(round_, ref)
+        return
     _wait(round_, ref, node, signal.delay, attempt=node.attempt, launch=node.launch, dw=signal.message)
 
 

@@ -1,7 +1,7 @@
 """Runs that end before their time: cancel, the run's timeout, on_failure: fail (DESIGN section 5).
 
     end_early -> sweep: every node run that is not terminal is cancelled, a window of them a round
-                 pending, ready, waiting: at once; live: told to stop (`t`), cancelled when its process is gone
+                 pending, ready, waiting, a service: at once; live: told to stop (`t`), cancelled when its process is gone
 
 A won attempt is left alone: it ends as succeeded. Nothing that is doomed begins any more. After a failure the nodes
 with the join all_done are no part of it: they run once what is before them is terminal; and a pending node is cancelled
@@ -13,6 +13,7 @@ from __future__ import annotations
 import orjson
 
 from app.core import walking
+from app.core.graph import Kind
 from app.core.round import Round
 from app.core.settle import finish_node
 from app.core.signals import Signal, SignalKind
@@ -69,6 +70,11 @@ def _visit(round_: Round, ref: str) -> None:
         cancelled(round_, ref)
     elif definition.map is not None and split_ref(ref)[1] is None:
         _stop_map(round_, ref)
+    elif definition.kind is Kind.SERVICE:
+        if not node.won:
+            round_.changes.calls.append((ref, node.attempt, node.launch))
+            round_.changes.release.append((ref, node.attempt, node.launch))
+            cancelled(round_, ref)
     elif not node.won and not node.stop:
         round_.changes.timers[ref] = round_.now + STOP_CHECK_MS
         round_.change(ref, t=STOP, tm=round_.now)

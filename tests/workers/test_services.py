@@ -298,6 +298,19 @@ async def test_a_job_that_runs_out_of_time_is_deleted_at_its_location(here, engi
     await left(here, run)
 
 
+async def test_a_job_is_deleted_at_its_location_when_its_run_is_cancelled(here, engine: Engine):
+    (run,) = await here.fire({"call": engine.node("/jobs", "never")})
+    await seen(here, engine, "/jobs/0")
+    (await here.http.post(f"/runs/{run}/cancel")).raise_for_status()
+    assert await here.ended(run) == "cancelled"
+
+    async def deleted() -> bool:
+        return any(entry["method"] == "DELETE" for entry in engine.journal("/jobs/0"))
+
+    await here.until(deleted, "the job was deleted")
+    await left(here, run)
+
+
 async def test_a_call_that_is_being_answered_is_broken_off_at_its_run_timeout(here, engine: Engine):
     (run,) = await here.fire({"call": engine.node("/slow", "never", timeout={"run": "1s"}, retry=ONCE)})
     assert await here.ended(run) == "failed"

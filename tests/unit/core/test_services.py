@@ -19,7 +19,7 @@ from app.core.services import (
     retry_after,
     same_origin,
 )
-from app.core.signals import Signal, SignalKind
+from app.core.signals import Signal, SignalKind, encode
 from app.core.tasks import Task
 from app.errors import ExpressionError
 
@@ -158,6 +158,33 @@ class TestTheEngine:
         run.fire("a")
         run.settle()
         assert run.ready == [task]
+
+    def test_cancel_ends_a_call_at_once_and_its_worker_hears_of_it(self, world):
+        run = world({"a": CALL, "b": {"type": "step", "needs": ["a"]}})
+        task = run.launch("a")
+        run.push(Signal(SignalKind.CANCEL))
+        run.settle()
+        assert run.statuses() == {"a": "cancelled", "b": "cancelled"}
+        assert run.calls == [task]
+        run.check_ended()
+
+    def test_cancel_leaves_a_call_alone_whose_result_was_taken(self, world):
+        run = world({"a": CALL})
+        run.launch("a")
+        run.output("a", {"n": 1})
+        run.finalize("a")
+        run.inbox.insert(0, encode(Signal(SignalKind.CANCEL)))
+        run.settle()
+        assert (run.status("a"), run.calls) == ("succeeded", [])
+
+    def test_a_launch_that_is_deferred_while_its_run_is_cancelled_is_over(self, world):
+        run = world({"a": CALL})
+        run.admit(run.ready[0])
+        run.push(Signal(SignalKind.CANCEL))
+        run.push(Signal(SignalKind.DEFER, "a", attempt=1, launch=0, delay=5_000))
+        run.settle()
+        assert run.status("a") == "cancelled"
+        run.check_ended()
 
     def test_a_late_deferral_changes_nothing(self, world):
         run = world({"a": CALL})
