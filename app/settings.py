@@ -78,7 +78,9 @@ class Settings(BaseSettings):
     secrets_allow: str = ""
     """A YAML file that says where each secret may be sent: {NAME: {hosts: [HOST, HOST:PORT, http://HOST:PORT]}}."""
     global_slots: int = Field(default=10_000, ge=1)
-    """Slots of the pool `global`."""
+    """Slots of the pool `global`, until they are set over the API."""
+    pool_slots: int = Field(default=10, ge=1)
+    """Slots of a named pool that a workflow uses and nobody has set."""
     trigger_backlog: int = Field(default=1_000_000, ge=1)
     """Depth of the trigger stream past which triggers get 503."""
     lease: float = 10.0

@@ -202,7 +202,12 @@ class Leaks:
         found: dict[str, int] = {}
         for name, key in {"triggers": keys.triggers, "active": keys.active, "dead": keys.dead}.items():
             found[name] = int(await call.xlen(key))
-        for name, key in {"ready": keys.ready, "timers": keys.timers, "launches": keys.launches}.items():
+        for name, key in {
+            "queue": keys.queue,
+            "lanes": keys.aging,
+            "timers": keys.timers,
+            "launches": keys.launches,
+        }.items():
             found[name] = int(await call.zcard(key))
         for name, key in {"triggers": keys.triggers, "active": keys.active}.items():
             pending: Any = await call.xpending(key, GROUP)

@@ -16,11 +16,10 @@ import structlog
 from app.core.decide import decide, fail_run
 from app.core.graph import Graph
 from app.core.signals import Signal, SignalKind
-from app.core.tasks import Task
 from app.core.view import Changes
 from app.errors import CommitConflict, EngineFault, NotFound, StoreUnavailable
 from app.settings import Settings
-from app.store.engine import Guess, Loaded
+from app.store.engine import Guess, Loaded, waiting
 from app.store.store import Store
 from app.store.streams import Entry, SharedStream
 from app.store.triggers import ENTRY_VERSION, read_trigger
@@ -155,7 +154,7 @@ class RunHandler:
     async def _advance(self, entry: Entry, loaded: Loaded) -> None:
         view = loaded.view
         changes, dead = self._decide(entry, loaded)
-        ready = [Task(view.run.id, *ready) for ready in changes.ready]
+        ready = [waiting(view, ready) for ready in changes.ready]
         commit = self._store.engine.commit(loaded, entry.id, changes, dead)
         if ready:
             await both(commit, self._dispatcher.admit(ready, view.graph, loaded.now))
@@ -165,7 +164,9 @@ class RunHandler:
         timers = [ms for ms in changes.timers.values() if ms is not None]
         if timers:
             self._wake(min(timers) - loaded.now)
-        if changes.release or ready:
+        if changes.release:
+            self._dispatcher.freed(view.graph, changes.release)
+        if ready:
             self._dispatcher.ring()
         if changes.finished is not None:
             log.info("run ended", run=view.run.id, workflow=view.run.workflow, status=changes.finished)

@@ -9,18 +9,20 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
 
-from app.core.graph import Graph
+from app.core.graph import Graph, NodeDef
+from app.core.pools import GLOBAL, Lane, Waiting, pools_of
 from app.core.signals import exit_of
 from app.core.tasks import Task
 from app.core.tokens import LIFETIME_MS, TokenClaims, sign
 from app.core.view import split_ref
 from app.errors import HeadraceError, NotFound, StoreUnavailable, Unavailable
 from app.settings import Settings
+from app.store.admission import Asking
 from app.store.store import Store
 from workers.executors.base import Executor, Launch
 from workers.executors.router import Router
@@ -41,7 +43,9 @@ class Dispatcher:
         self._settings = settings
         self._bell = asyncio.Event()
         self._behind = False
-        """Tasks are known to wait in the queue: a place or a slot that becomes free is worth a look."""
+        """Tasks are known to wait for a place: one that becomes free is worth a look, and what comes new waits behind them."""
+        self._waits: frozenset[str] = frozenset()
+        """Pools for which tasks are known to wait: a slot of theirs that becomes free is worth a look."""
         self._reserved: Counter[Executor] = Counter()
         """Places of each executor that are promised to tasks on their way through admission."""
         self._submitting: set[Task] = set()
@@ -49,47 +53,74 @@ class Dispatcher:
         self.draining = False
 
     def ring(self) -> None:
-        """A place or a slot became free."""
+        """A place became free, or something was filed in the queue."""
         if self._behind:
+            self._bell.set()
+
+    def freed(self, graph: Graph, released: Iterable[tuple[str, int, int]]) -> None:
+        """Slots became free: attempts of these node runs of a graph ended."""
+        if self._waits and any(
+            pool in self._waits
+            for ref, _, _ in released
+            for pool, _ in pools_of(graph.node(split_ref(ref)[0]).needs_slots, graph.workflow)
+        ):
             self._bell.set()
 
     def free(self) -> int:
         return 0 if self.draining else max(self._executor.free() - self._reserved.total(), 0)
 
-    def _reserve(self, tasks: Sequence[Task], graph: Graph) -> tuple[Sequence[Task], Counter[Executor]]:
-        """Those of the tasks that there are places for, first come first served, and the places, to be given back."""
-        places: Counter[Executor] = Counter()
-        if self._router is None:
-            chosen: Sequence[Task] = tasks[: min(self.free(), MOST)]
-            places[self._executor] = len(chosen)
-        else:
-            chosen = []
-            for task in () if self.draining else tasks[:MOST]:
-                executor = self._router.choose(graph.node(split_ref(task.ref)[0]))
-                if executor.free() > self._reserved[executor] + places[executor]:
-                    places[executor] += 1
-                    chosen.append(task)
-        self._reserved.update(places)
-        return chosen, places
+    def _place(self, node: NodeDef, places: Counter[Executor]) -> bool:
+        """Whether the executor of a node has a place besides those promised; one that has adds it to `places`."""
+        executor = self._executor if self._router is None else self._router.choose(node)
+        if self.draining or executor.free() <= self._reserved[executor] + places[executor]:
+            return False
+        places[executor] += 1
+        return True
 
-    async def admit(self, tasks: Sequence[Task], graph: Graph, now: int) -> int:
-        """Ask for slots for node runs of one graph, as many as this worker has places for; submit those that get one.
+    async def admit(self, ready: Sequence[Waiting], graph: Graph, now: int) -> int:
+        """Ask for slots for node runs of one graph that were just made ready, as many as this worker has places for;
+        submit those that get theirs. The rest is filed in the queue.
 
-        Returns how many did.
+        Returns how many were admitted.
         """
-        chosen, places = self._reserve(tasks, graph)
-        if len(chosen) < len(tasks):
-            self._behind = True
-        if not chosen:
-            return 0
+        places: Counter[Executor] = Counter()
+        asking: list[Asking] = []
+        left: set[Lane] = set()
+        for each in sorted(ready, key=lambda one: one.lane.priority):
+            node = graph.node(split_ref(each.task.ref)[0])
+            if not self._behind and len(asking) < MOST and self._place(node, places):
+                asking.append(Asking(each, node.timeouts.start_ms))
+            else:
+                left.add(each.lane)
+        if left:
+            self._behind, self._waits = True, self._waits | {GLOBAL}
+        graphs = {(graph.workflow, graph.version): graph}
+        return await self._ask(asking, graphs, now, left, places, fresh_of=ready[0].task.run)
+
+    async def _ask(
+        self,
+        asking: Sequence[Asking],
+        graphs: Mapping[tuple[str, int], Graph],
+        now: int,
+        lanes: Iterable[Lane],
+        places: Counter[Executor],
+        *,
+        fresh_of: str = "",
+    ) -> int:
+        """Ask for slots, submit what gets them; gives the promised places back. Returns how many were admitted.
+
+        `fresh_of` is the run whose commit made them ready, empty for those chosen from the queue.
+        """
+        self._reserved.update(places)
         try:
-            wanted = [(task, graph.node(split_ref(task.ref)[0]).timeouts.start_ms) for task in chosen]
-            verdicts = await self._store.engine.admit(wanted, now)
-            for task, verdict in zip(chosen, verdicts, strict=True):
+            verdicts = await self._store.admission.admit(
+                asking, now, lanes=lanes, fresh=bool(fresh_of), subject=fresh_of
+            )
+            for (each, _), verdict in zip(asking, verdicts, strict=True):
                 if verdict == 1:
-                    self._launch(task, graph)
+                    self._launch(each.task, graphs[(each.lane.workflow, each.version)])
                 elif verdict == 0:
-                    self._behind = True
+                    self._waits |= {pool for pool, _ in each.lane.pools}
         finally:
             self._reserved -= places
         return verdicts.count(1)
@@ -162,25 +193,29 @@ class Dispatcher:
                     await asyncio.sleep(0.5)
 
     async def _take_heads(self) -> bool:
-        """Admit what has waited longest. True when more may be had at once."""
-        room = min(self.free(), MOST)
-        heads = await self._store.engine.ready_heads(room)
-        self._behind = len(heads) >= room
-        if not heads:
-            return False
-        by_run: dict[str, list[Task]] = {}
-        for task in heads:
-            by_run.setdefault(task.run, []).append(task)
-        now = await self._store.workers.now()
-        versions = await self._store.workers.versions(list(by_run))
-        orphans = [task for task in heads if task.run not in versions]
-        if orphans:
-            await self._store.engine.drop_ready(orphans)
-        admitted = 0
-        for run, (workflow, version) in versions.items():
-            graph = await self._store.graphs.get(workflow, version)
-            admitted += await self.admit(by_run[run], graph, now)
-        return admitted == MOST
+        """Admit those whose turn it is. True when more may be had at once."""
+        places: Counter[Executor] = Counter()
+
+        def fits(waiting: Waiting, graph: Graph) -> bool:
+            return self._place(graph.node(split_ref(waiting.task.ref)[0]), places)
+
+        most = min(self.free(), MOST)
+        heads = await self._store.admission.heads(most, fits)
+        asking = [
+            Asking(
+                each,
+                heads.graphs[(each.lane.workflow, each.version)]
+                .node(split_ref(each.task.ref)[0])
+                .timeouts.start_ms,
+            )
+            for each in heads.taken
+        ]
+        more = heads.more or len(asking) == most
+        self._waits = heads.waits
+        self._behind = GLOBAL in heads.waits or more
+        if asking or heads.lanes:
+            await self._ask(asking, heads.graphs, heads.now, heads.lanes, places)
+        return more
 
     async def renew(self) -> None:
         """Keep our submissions ours, for ever."""

@@ -40,9 +40,10 @@ class Recovery:
         return count
 
     async def sweep_holders(self) -> int:
-        """Holders of slots that nothing runs any more: their machine lost them. Used slots are facts, so they are checked."""
+        """Holders of slots that nothing runs any more: their machine lost them. Used slots are facts, so they are checked
+        against the node runs: one whose attempt is over is taken out."""
         workers = self._store.workers
-        holders = await workers.holders()
+        holders = await self._store.pools.all_holders()
         live = await workers.live()
         running = await self._store.calls.held()
         for host in {record["host"] for record in live.values()}:
@@ -59,6 +60,18 @@ class Recovery:
                 gone = exit_of(task, type="lost", message="nothing runs this attempt any more", infra=True)
                 await workers.exited(task.run, gone)
                 count += 1
+            elif await self._store.pools.reconcile(task, holders[task]):
+                log.error(
+                    "a holder whose attempt was over is taken out", task=task.encode(), pools=holders[task]
+                )
+                count += 1
+        return count
+
+    async def sweep_queue(self) -> int:
+        """Node runs that are ready and not in their place in the queue."""
+        count = await self._store.mending.sweep()
+        if count:
+            log.info("lanes filed anew", count=count)
         return count
 
     async def sweep_consumers(self) -> None:
@@ -71,10 +84,11 @@ class Recovery:
 
     async def sweep(self) -> dict[str, int]:
         """All of them; each failure is logged and none stops another."""
-        launches, holders, consumers = await asyncio.gather(
-            self.sweep_launches(), self.sweep_holders(), self.sweep_consumers(), return_exceptions=True
-        )
-        for result in (launches, holders, consumers):
+        launches, holders, queue, consumers = await asyncio.gather(
+            self.sweep_launches(), self.sweep_holders(), self.sweep_queue(), self.sweep_consumers(),
+            return_exceptions=True,
+        )  # fmt: skip
+        for result in (launches, holders, queue, consumers):
             if isinstance(result, HeadraceError):
                 log.warning("a sweep was cut short", reason=result.message)
             elif isinstance(result, BaseException):

@@ -49,7 +49,7 @@ class Api:
             access=Access(store.api_keys, store.secret),
             published=PublishedCache(store.workflows),
             hooks=HookCache(store.hooks),
-            overview=Overview(store.batcher, store.keys, settings.global_slots),
+            overview=Overview(store.batcher, store.keys),
             timings=timings,
             openapi=openapi,
             placement=placement,

@@ -123,6 +123,12 @@ class HookRequest(Input):
     params: dict[str, Any] | None = None
 
 
+class PoolRequest(Input):
+    """Set a pool's slots."""
+
+    slots: int = Field(ge=0, le=1_000_000, description="0: nothing is admitted; what runs goes on.")
+
+
 class KeyRequest(Input):
     """Make an API key."""
 

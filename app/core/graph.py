@@ -15,10 +15,9 @@ import orjson
 
 from app.core.durations import parse_duration, parse_instant
 from app.core.expressions import Env, Expression, Template, expression
+from app.core.pools import needs_of
 from app.core.services import ServiceDef
 from app.errors import ExpressionError
-
-DEFAULT_PRIORITY = 3
 
 
 class Kind(StrEnum):
@@ -129,9 +128,12 @@ class NodeDef:
     """A wait's duration: text or the number 0; use `wait_ends`."""
     wait_until: Template | None
     """A wait's instant; use `wait_ends`."""
-    priority: int
+    priority: int | None
+    """1 to 5, 1 the most urgent; None: that of the run."""
     pools: tuple[tuple[str, int], ...]
     """(name, slots) of each pool listed."""
+    needs_slots: str
+    """All the pools it needs, as its lane keeps them."""
     reads: frozenset[int]
     """Indices of the nodes read when it becomes ready: by its own when, config, map.over, wait and service."""
     item_reads: frozenset[int]
@@ -266,6 +268,7 @@ class _Builder:
         wait_ms = Template(wait["duration"]) if "duration" in wait else None
         wait_until = Template(wait["until"]) if "until" in wait else None
         own = (config, wait_ms, wait_until, service and service.url)
+        pools = tuple(map(_pool, node.get("pools", ())))
         return NodeDef(
             index=position,
             name=name,
@@ -288,8 +291,9 @@ class _Builder:
             tolerate=float(node.get("tolerate", 0.0)),
             wait_ms=wait_ms,
             wait_until=wait_until,
-            priority=node.get("priority", DEFAULT_PRIORITY),
-            pools=tuple(map(_pool, node.get("pools", ()))),
+            priority=node.get("priority"),
+            pools=pools,
+            needs_slots=needs_of(node.get("type"), pools),
             reads=self.reads((when, fan_out and fan_out.over, *own)),
             item_reads=self.reads(own) if fan_out else _NO_READS,
         )

@@ -23,8 +23,6 @@ NOT_YET = (
     Row("workflow", "concurrency", "limits on concurrent runs"),
     Row("node", "workflow", "child workflows"),
     Row("node", "approval", "approvals"),
-    Row("node", "pools", "pools", bool),
-    Row("node", "priority", "another priority than 3", lambda value: value not in (None, 3)),
     Row("node", "cache", "the cache of nodes"),
     Row("trigger", "schedule", "schedule triggers"),
     Row("trigger", "event", "event triggers"),

@@ -19,6 +19,7 @@ from app.core.spec import Node, Workflow
 from app.core.spec_nodes import ChildWorkflow, Need
 from app.core.unsupported import refuse_unsupported
 from app.core.validate_graph import Read, Shape, check_cycles, check_reads
+from app.core.validate_pools import check_pools
 from app.errors import ExpressionError, InvalidInput
 
 NODE_ROOTS = frozenset({"params", "nodes", "run", "event"})
@@ -42,6 +43,7 @@ def check(workflow: Workflow, node_types: Mapping[str, NodeType]) -> Workflow:
     reads = _Expressions(problems).check(workflow)
     if levels is not None:
         check_reads(shape, levels, reads, problems)
+    check_pools(workflow.nodes, problems)
     pins = _Types(node_types, problems).check(workflow.nodes)
     _check_services(workflow, problems)
     _check_triggers(workflow, problems)

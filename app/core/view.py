@@ -23,7 +23,7 @@ Run (one hash):
   e why its node runs are being cancelled: cancelled, timeout or failure; em since when ms; cr cancel asked for ms
   pz paused since ms; pt ms paused altogether before that; rz last resumed ms
   k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt;
-  src source
+  src source; y priority (absent: 3)
 """
 
 from __future__ import annotations
@@ -41,7 +41,8 @@ NODE_FIELDS = (
     "os", "of",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
-RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz")
+RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y")
+DEFAULT_PRIORITY = 3
 
 
 def split_ref(ref: str) -> tuple[str, int | None]:
@@ -119,16 +120,18 @@ class RunView:
     paused_before: int = 0
     """ms that it was paused altogether before."""
     resumed: int = 0
+    priority: int = DEFAULT_PRIORITY
+    """Of its node runs that have none of their own: 1 to 5, 1 the most urgent."""
 
     @classmethod
     def parse(cls, run: str, values: list[bytes | None]) -> RunView | None:
         """From the reply of HMGET RUN_FIELDS; None where there is no such run."""
-        s, w, v, p, ev, c, k, n, d, f, b, e, pz, pt, rz = values
+        s, w, v, p, ev, c, k, n, d, f, b, e, pz, pt, rz, y = values
         if s is None or w is None:
             return None
         return cls(run, RunStatus(s.decode()), w.decode(), int(v or 0), int(k or 0), int(n or 0), int(d or 0),
                    int(f or 0), int(c or 0), p or b"{}", ev, int(b or 0), (e or b"").decode(), int(pz or 0),
-                   int(pt or 0), int(rz or 0))  # fmt: skip
+                   int(pt or 0), int(rz or 0), int(y or DEFAULT_PRIORITY))  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""The engine's doors to the store: load what a decision needs, commit what it says, admit what may start."""
+"""The engine's doors to the store: load what a decision needs, commit what it says."""
 
 from __future__ import annotations
 
@@ -11,11 +11,10 @@ import orjson
 
 from app.core.decide import wanted
 from app.core.graph import Graph
-from app.core.round import iso, transition
+from app.core.pools import Lane, Waiting, pools_of
 from app.core.signals import Signal, SignalKind, decode, encode
-from app.core.states import NodeStatus, RunStatus, check_node
 from app.core.tasks import Task, timer_member
-from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
+from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View, split_ref
 from app.errors import CommitConflict, EngineFault
 from app.store.client import Arg, Batcher, Script, heard, pairs
 from app.store.extras import extras
@@ -25,7 +24,6 @@ from app.store.mapitems import Feed
 LOAD = Script("load")
 LOAD_NODES = Script("load_nodes")
 COMMIT = Script("commit")
-ADMIT = Script("admit")
 SIGNAL = Script("signal")
 DUE = Script("due")
 
@@ -35,11 +33,8 @@ MAX_READ = 2_000
 """Node runs that one script reads at most, so that none holds the server for long."""
 SMALL_RUN = 256
 """Nodes up to which all joins of a run are loaded at once, so that a cascade needs no further round."""
-GLOBAL_POOL = "global"
 ENDS = frozenset({SignalKind.DONE, SignalKind.FAIL, SignalKind.EXIT, SignalKind.DEFER, SignalKind.DUE})
 """Signals about one node run, which all need the same to be read."""
-
-check_node(NodeStatus.READY, NodeStatus.STARTING)  # the transition of the admit script
 
 
 @dataclass(slots=True)
@@ -99,15 +94,11 @@ class Engine:
         keys: Keys,
         graph: Callable[[str, int], Awaitable[Graph]],
         *,
-        slots: int,
-        lease_ms: int,
         pack_ms: int = 0,
     ) -> None:
         self._batcher = batcher
         self._keys = keys
         self._graph = graph
-        self._slots = slots
-        self._lease_ms = lease_ms
         self._pack_ms = pack_ms
         """How long after its end a run is looked at for packing and removal."""
 
@@ -171,45 +162,21 @@ class Engine:
         """
         keys, run = self._keys, loaded.view.run.id
         names = [
-            keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.joins(run), keys.ready, keys.timers,
-            keys.pool(GLOBAL_POOL), keys.launches, keys.dead, *(keys.node(run, ref) for ref in changes.nodes),
-            keys.calls,
+            keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.joins(run), keys.queue, keys.timers,
+            keys.launches, keys.dead, *(keys.node(run, ref) for ref in changes.nodes), keys.calls,
         ]  # fmt: skip
+        held = _held(loaded.view, changes.release)
         more_names, more_args = extras(keys, run, changes)
-        names += more_names
+        names += (*(keys.pool(pool) for pool, _ in held), *more_names)
         if changes.finished is not None:
             names.append(keys.finished)
         args: list[Arg] = [run, GROUP, entry, loaded.view.run.revision, changes.consumed]
-        _sections(args, run, loaded.now, changes, dead)
+        _sections(args, loaded, changes, held, dead)
         _list(args, [] if changes.finished is None else [loaded.now + self._pack_ms])
         args += more_args
         reply = await self._batcher.script(COMMIT, names, args, run)
         if reply[0] != 1:
             raise CommitConflict(f"run {run}: {reply[1:]!r}")
-
-    async def admit(self, tasks: Sequence[tuple[Task, int]], now: int) -> list[int]:
-        """Ask for slots; each task comes with its start timeout in ms. 1 admitted, 0 must wait, -1 not ready any more."""
-        names = [self._keys.ready, self._keys.pool(GLOBAL_POOL), self._keys.timers, self._keys.launches]
-        args: list[Arg] = [self._slots, self._lease_ms, RunStatus.RUNNING, len(tasks)]
-        at = iso(now)
-        for task, start_ms in tasks:
-            names += [
-                self._keys.node(task.run, task.ref),
-                self._keys.events(task.run),
-                self._keys.run(task.run),
-            ]
-            args += [task.encode(), task.timer, task.attempt, task.launch, start_ms]
-            event = transition(task.ref, NodeStatus.READY, NodeStatus.STARTING, task.attempt, at)
-            args.append(orjson.dumps(event))
-        return await self._batcher.script(ADMIT, names, args, tasks[0][0].run)
-
-    async def ready_heads(self, count: int) -> list[Task]:
-        """The tasks that have waited longest."""
-        return [Task.parse(raw) for raw in await self._batcher.call("ZRANGE", self._keys.ready, 0, count - 1)]
-
-    async def drop_ready(self, tasks: Sequence[Task]) -> None:
-        """Take tasks whose runs are gone out of the queue."""
-        await self._batcher.call("ZREM", self._keys.ready, *(task.encode() for task in tasks))
 
     async def signal(self, run: str, signal: Signal) -> bool:
         """Add a signal to a run's inbox. False where there is no such run."""
@@ -234,10 +201,33 @@ class Engine:
         )
 
 
+Held = dict[tuple[str, int], list[str]]
+"""(pool, slots) -> tasks that give so many slots of the pool back."""
+
+
+def _held(view: View, ended: Sequence[tuple[str, int, int]]) -> Held:
+    """What the attempts that ended may hold: every pool that their nodes need."""
+    held: Held = {}
+    for ref, attempt, launch in ended:
+        task = Task(view.run.id, ref, attempt, launch).encode()
+        node = view.graph.node(split_ref(ref)[0])
+        for need in pools_of(node.needs_slots, view.run.workflow):
+            held.setdefault(need, []).append(task)
+    return held
+
+
+def waiting(view: View, ready: tuple[str, int, int]) -> Waiting:
+    """A node run that a decision made ready, as it stands in the queue; one that waits already keeps its place."""
+    run, node = view.run, view.graph.node(split_ref(ready[0])[0])
+    lane = Lane(node.needs_slots, run.workflow, node.priority or run.priority)
+    return Waiting(lane, view.nodes[ready[0]].ready, run.version, Task(run.id, *ready))
+
+
 def _sections(
-    args: list[Arg], run: str, now: int, changes: Changes, dead: Sequence[tuple[str, bytes]]
+    args: list[Arg], loaded: Loaded, changes: Changes, held: Held, dead: Sequence[tuple[str, bytes]]
 ) -> None:
     """The sections of the commit script, in its order."""
+    run = loaded.view.run.id
     _pairs(args, changes.run.items())
     args.append(len(changes.nodes))
     for change in changes.nodes.values():
@@ -248,9 +238,13 @@ def _sections(
     _pairs(args, ((name, count.encode()) for name, count in changes.joins.items()))
     _pairs(args, ((timer_member(run, ref), ms) for ref, ms in changes.timers.items() if ms is not None))
     _list(args, [timer_member(run, ref) for ref, ms in changes.timers.items() if ms is None])
-    _pairs(args, ((Task(run, *ready).encode(), now) for ready in changes.ready))
-    _list(args, [Task(run, *waited).encode() for waited in changes.unready])
+    _list(args, [waiting(loaded.view, ready).encode() for ready in changes.ready])
+    _list(args, [waiting(loaded.view, waited).encode() for waited in changes.unready])
     _list(args, [Task(run, *ended).encode() for ended in changes.release])
+    args.append(len(held))
+    for (_, slots), tasks in held.items():
+        args.append(slots)
+        _list(args, tasks)
     args.append(orjson.dumps(changes.events) if changes.events else "")
     _list(args, [encode(signal) for signal in changes.append])
     _pairs(args, dead)

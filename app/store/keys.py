@@ -8,12 +8,18 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | triggers | stream | accept | - | accepted triggers not yet started; entry {v, t, d}: version, receipt, the trigger as JSON |
 | dead | stream | worker | - | dead letters: {kind, id, reason, d} |
 | active | stream | every script that adds a signal | - | runs with signals in their inbox; entry {r} |
-| ready | zset | commit | - | task -> ms when it became ready; waits for admission |
+| queue | zset (lex) | commit | - | "lane\\|ms\\|version\\|task" of what waits for admission; see app/core/pools.py |
+| waits | hash | admit | - | pool -> "" where lanes wait for it, or "slots member" that it is reserved for |
+| turns:NAME | zset | admit | - | lane -> its turn in the queue of a pool |
+| filed | hash | admit | - | lane -> "pool ms": in whose queue it is, since when its head waits as its head |
+| aging | zset | admit | - | lane -> ms when its head becomes more urgent |
+| shares | hash | admit | - | workflow -> its virtual time; * is the present one |
+| ready | zset | an older release | - | task -> ms when it became ready; a sweep moves it to the queue |
 | timers | zset | commit, start, checkpoint | - | "run\\|ref" -> ms when it must be looked at again |
 | launches | zset | admit | - | task -> lease (ms) of the worker that submits it |
 | calls | zset | service executor, commit | - | task of a call to a service -> ms when a worker looks at it next |
 | circuit:HOST | hash | service executor | 24 h | f failures in a row, o open until ms, n times opened, p probe until ms |
-| pool:NAME | hash | admit, commit | - | task -> ms since when it holds a slot (slots are facts) |
+| pool:NAME | hash | admit, commit | - | holder -> "ms slots workflow type"; + counts slots beyond one each |
 | pools | hash | API | - | name -> slots |
 | r:RUN | hash | start_run, commit | retention | the run: see app/store/runs.py |
 | r:RUN:i | list | every script that adds a signal | - | inbox: signals as JSON |
@@ -65,6 +71,11 @@ class Keys:
         self.dead = f"{tag}:dead"
         self.active = f"{tag}:active"
         self.ready = f"{tag}:ready"
+        self.queue = f"{tag}:queue"
+        self.waits = f"{tag}:waits"
+        self.filed = f"{tag}:filed"
+        self.aging = f"{tag}:aging"
+        self.shares = f"{tag}:shares"
         self.timers = f"{tag}:timers"
         self.launches = f"{tag}:launches"
         self.calls = f"{tag}:calls"
@@ -87,6 +98,9 @@ class Keys:
 
     def circuit(self, host: str) -> str:
         return f"{self.tag}:circuit:{host}"
+
+    def turns(self, pool: str) -> str:
+        return f"{self.tag}:turns:{pool}"
 
     def run(self, run: str) -> str:
         return f"{self.tag}:r:{run}"

@@ -9,6 +9,7 @@ from redis.exceptions import ResponseError
 
 from app.objects import Objects
 from app.settings import Settings
+from app.store.admission import Admission
 from app.store.api_keys import ApiKeys
 from app.store.archive import ArchiveFiles
 from app.store.archived import Archived
@@ -24,13 +25,15 @@ from app.store.history import History
 from app.store.hooks import Hooks
 from app.store.keys import Keys
 from app.store.mapitems import MapItems
+from app.store.mending import Mending
 from app.store.node_types import NodeTypes
 from app.store.nodes import Nodes
+from app.store.pools import Pools
 from app.store.retention import Retention
 from app.store.runs import Runs
 from app.store.streams import SharedStream
 from app.store.triggers import Triggers
-from app.store.why import QueuePlace, Why
+from app.store.why import Why
 from app.store.workers import Workers
 from app.store.workflows import Workflows
 
@@ -66,22 +69,27 @@ class Store:
         self.nodes = Nodes(self.batcher, self.keys)
         self.control = Control(self.batcher, self.keys)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
-        self.engine = Engine(
-            self.batcher,
-            self.keys,
-            self.graphs.get,
-            slots=settings.global_slots,
-            lease_ms=lease_ms,
-            pack_ms=round(settings.pack_after * 1000),
-        )
+        pack_ms = round(settings.pack_after * 1000)
+        self.engine = Engine(self.batcher, self.keys, self.graphs.get, pack_ms=pack_ms)
+        self.admission = Admission(
+            self.batcher, self.keys, self.graphs.get,
+            global_slots=settings.global_slots, pool_slots=settings.pool_slots, lease_ms=lease_ms,
+        )  # fmt: skip
+        self.pools = Pools(self.batcher, self.keys, self.admission, self.graphs.get)
+        self.mending = Mending(self.batcher, self.keys, self.admission, self.graphs.get)
         self.calls = Calls(self.batcher, self.keys, lease_ms)
         self.circuits = Circuits(
             self.batcher, self.keys, settings.circuit_failures, round(settings.circuit_pause * 1000)
         )
         self.workers = Workers(self.batcher, self.keys, lease_ms)
-        place = QueuePlace(self.batcher, self.keys, settings.global_slots)
         self.why = Why(
-            self.batcher, self.keys, self.history, self.workers, self.graphs.get, self._findings, place
+            self.batcher,
+            self.keys,
+            self.history,
+            self.workers,
+            self.graphs.get,
+            self._findings,
+            self.pools.place,
         )
         self.workflows = Workflows(self.batcher, self.keys)
         self.node_types = NodeTypes(self.batcher, self.keys)

@@ -11,6 +11,7 @@ import orjson
 from app.core.round import iso
 from app.core.signals import Signal, SignalKind, encode
 from app.core.states import RunStatus
+from app.core.view import DEFAULT_PRIORITY
 from app.errors import Backpressure, IdempotencyConflict, NotFound
 from app.store.client import Batcher, Script, scan_place
 from app.store.ids import new_trigger_ids
@@ -39,7 +40,7 @@ class Trigger:
     """Where it came from: api, hook:NAME, ..."""
     params: Mapping[str, Any]
     labels: Mapping[str, str] = field(default_factory=dict)
-    priority: int = 3
+    priority: int = DEFAULT_PRIORITY
     event: Any = None
     scope: str | None = None
     """With `key`: the sender's idempotency key holds within this scope for 24 h."""
@@ -159,6 +160,8 @@ class Triggers:
             "s", RunStatus.QUEUED, "w", trigger.workflow, "v", trigger.version, "p", orjson.dumps(record["p"]),
             "n", nodes, "d", 0, "f", 0, "k", 0, "t", trigger.receipt, "src", record["src"],
         ]  # fmt: skip
+        if record.get("y", DEFAULT_PRIORITY) != DEFAULT_PRIORITY:
+            fields += ["y", record["y"]]
         if record.get("l"):
             fields += ["l", orjson.dumps(record["l"])]
         if record.get("ev") is not None:

@@ -10,14 +10,11 @@ import orjson
 
 from app.core.durations import parse_instant
 from app.core.graph import Graph
-from app.core.round import iso
 from app.core.states import NODE_TERMINAL, RUN_TERMINAL, NodeStatus, RunStatus
-from app.core.tasks import Task
 from app.core.view import split_ref
 from app.core.why import MOST_NAMED, WHY_FIELDS, Facts, Reason, Record, RunRecord, why_node, why_run
 from app.errors import NotFound
-from app.store.client import Batcher, pairs
-from app.store.engine import GLOBAL_POOL
+from app.store.client import Batcher
 from app.store.history import History
 from app.store.ids import receipt_of
 from app.store.keys import Keys
@@ -27,8 +24,6 @@ LOOKED_AT = 20_000
 """Node runs of one run that are looked through for those that go on, or failed."""
 PAGE = 1000
 NO_GRAPH = Graph("", 0, [], {}, [], None)
-FEW = 5
-"""Holders of a pool that are named to one who waits."""
 RUN_FIELDS = ("s", "w", "v", "c", "b", "z", "pz", "x")
 
 Place = Callable[[str, str, str], Awaitable[dict[str, Any] | None]]
@@ -142,39 +137,6 @@ class Why:
         )
         place = await self._place(run, ready, prefix) if ready is not None else None
         return Facts(now, len(live), findings, await depth, place, ready or "")
-
-
-class QueuePlace:
-    """The place of ready node runs in the one queue of the pool `global`."""
-
-    def __init__(self, batcher: Batcher, keys: Keys, slots: int) -> None:
-        self._batcher = batcher
-        self._keys = keys
-        self._slots = slots
-
-    async def __call__(self, run: str, ref: str, prefix: str) -> dict[str, Any] | None:
-        """{ahead, lacks}; None for one that does not wait there. Holders are told to whoever may see all workflows."""
-        keys = self._keys
-        attempt, launch = await self._batcher.call("HMGET", keys.node(run, ref), "a", "l")
-        task = Task(run, ref, int(attempt or 0), int(launch or 0))
-        rank, used, given = await asyncio.gather(
-            self._batcher.call("ZRANK", keys.ready, task.encode()),
-            self._batcher.call("HLEN", keys.pool(GLOBAL_POOL)),
-            self._batcher.call("HGET", keys.pools, GLOBAL_POOL),
-        )
-        if rank is None:
-            return None
-        slots, lacks = int(given or self._slots), list[dict[str, Any]]()
-        if used >= slots:
-            holders = [] if prefix else await self._oldest()
-            lacks.append({"pool": GLOBAL_POOL, "slots": slots, "used": used, "holders": holders})
-        return {"ahead": rank, "lacks": lacks}
-
-    async def _oldest(self) -> list[dict[str, Any]]:
-        rows = pairs(await self._batcher.call("HGETALL", self._keys.pool(GLOBAL_POOL)))
-        oldest = sorted((int(since), task) for task, since in rows)[:FEW]
-        tasks = [(Task.parse(task), since) for since, task in oldest]
-        return [{"run": task.run, "node": task.ref, "since": iso(since)} for task, since in tasks]
 
 
 def _upstream(graph: Graph, name: str) -> list[str]:

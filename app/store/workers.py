@@ -6,11 +6,11 @@ from typing import Any
 
 import orjson
 
+from app.core.pools import GLOBAL
 from app.core.signals import Signal, encode
 from app.core.states import NODE_LIVE, STEPS, NodeStatus
 from app.core.tasks import Task
 from app.store.client import Batcher, Script, pairs
-from app.store.engine import GLOBAL_POOL
 from app.store.keys import Keys
 
 LAUNCHED = Script("launched")
@@ -132,10 +132,10 @@ class Workers:
 
     # slots ------------------------------------------------------------------------------------------------------
 
-    async def holders(self, pool: str = GLOBAL_POOL) -> dict[Task, int]:
-        """Who holds a slot, and since when (ms)."""
-        rows = await self._batcher.call("HGETALL", self._keys.pool(pool))
-        return {Task.parse(task): int(since) for task, since in pairs(rows)}
+    async def holders(self) -> dict[Task, int]:
+        """Who holds a slot of the pool `global`, as every attempt that lives does, and since when (ms)."""
+        rows = await self._batcher.call("HGETALL", self._keys.pool(GLOBAL))
+        return {Task.parse(task): int(value.partition(b" ")[0]) for task, value in pairs(rows)}
 
     async def is_launching(self, task: Task) -> bool:
         return await self._batcher.call("ZSCORE", self._keys.launches, task.encode()) is not None

@@ -17,10 +17,13 @@ from typing import Any
 import orjson
 
 from app.core.decide import decide
+from app.core.pools import Waiting
 from app.core.signals import Signal, SignalKind, exit_of
 from app.core.tasks import Task
 from app.core.view import split_ref
 from app.errors import CommitConflict, StaleEpoch
+from app.store.admission import Asking
+from app.store.engine import waiting
 from app.store.keys import GROUP
 from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
@@ -197,20 +200,23 @@ class Driver:
             worker.held.append(entry)
             return
         if changes.ready and self.random.random() < 0.8:
-            await self._admit(worker, [Task(self.run, *ready) for ready in changes.ready])
+            await self._admit(worker, [waiting(loaded.view, ready) for ready in changes.ready], fresh=True)
 
     async def _take_heads(self) -> None:
         worker = self.random.choice(self.workers)
-        heads = await worker.store.engine.ready_heads(self.random.choice([1, 3, 10]))
-        if heads:
-            await self._admit(worker, heads)
+        if self.random.random() < 0.3:  # a worker that died after its commit asked for nothing
+            await worker.store.mending.sweep()
+        heads = await worker.store.admission.heads(self.random.choice([1, 3, 10]))
+        await worker.store.admission.file(heads.lanes)
+        await self._admit(worker, heads.taken, fresh=False)
 
-    async def _admit(self, worker: Worker, tasks: list[Task]) -> None:
-        now = await worker.store.workers.now()
-        verdicts = await worker.store.engine.admit([(task, 600_000) for task in tasks[:64]], now)
-        for task, verdict in zip(tasks, verdicts, strict=False):
+    async def _admit(self, worker: Worker, ready: list[Waiting], *, fresh: bool) -> None:
+        now, asking = await worker.store.workers.now(), [Asking(each, 600_000) for each in ready[:64]]
+        lanes = {each.lane for each in ready[64:]}
+        verdicts = await worker.store.admission.admit(asking, now, lanes=lanes, fresh=fresh, subject=self.run)
+        for each, verdict in zip(asking, verdicts, strict=True):
             if verdict == 1 and self.random.random() < 0.9:
-                self._submit(task)
+                self._submit(each.waiting.task)
 
     def _submit(self, task: Task) -> None:
         """A launch that was submitted before is adopted, never started twice."""
@@ -366,7 +372,12 @@ class Driver:
         """Everything in the store that belongs to work, not to the record: nothing, after the end."""
         call, keys = self.store.batcher.call, self.store.keys
         found = [f"slot {task}" for task in await self.store.workers.holders()]
-        for name, key in {"timer": keys.timers, "launch": keys.launches, "ready": keys.ready}.items():
+        for name, key in {
+            "timer": keys.timers,
+            "launch": keys.launches,
+            "queue": keys.queue,
+            "lane": keys.aging,
+        }.items():
             found += [f"{name} {member.decode()}" for member in await call("ZRANGE", key, 0, -1)]
         found += [f"signal {raw.decode()}" for raw in await call("LRANGE", keys.inbox(self.run), 0, -1)]
         found += ["an entry of active"] * await call("XLEN", keys.active)

@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 
 from app.core.decide import decide
+from app.core.pools import Lane, Waiting
 from app.core.round import iso
 from app.core.signals import Signal
 from app.core.tasks import Task
-from app.core.view import Changes
+from app.core.view import Changes, split_ref
+from app.store.admission import Asking
 from app.store.client import pairs
 from app.store.engine import Loaded
 from app.store.nodes import NodeCall, StepReport
@@ -77,9 +79,26 @@ class Hand:
             loaded, changes = await self.decided(entry.fields[b"r"].decode())
             await self.store.engine.commit(loaded, entry.id, changes)
 
-    async def admit(self, *tasks: Task, start_ms: int = 60_000) -> list[int]:
-        now = await self.store.workers.now()
-        return await self.store.engine.admit([(task, start_ms) for task in tasks], now)
+    async def waiting(self, *tasks: Task) -> list[Waiting]:
+        """As they stand in the queue; one that does not stand there as if it came new."""
+        queued = {each.task: each for each in await self.store.admission.queued()}
+        return [queued.get(task) or await self._unqueued(task) for task in tasks]
+
+    async def _unqueued(self, task: Task) -> Waiting:
+        workflow, version = (await self.store.workers.versions([task.run]))[task.run]
+        node = (await self.store.graphs.get(workflow, version)).node(split_ref(task.ref)[0])
+        return Waiting(Lane(node.needs_slots, workflow, node.priority or 3), 0, version, task)
+
+    async def admit(self, *tasks: Task, start_ms: int = 60_000, fresh: bool = False) -> list[int]:
+        """Admit in this order, or as if they were just made ready."""
+        asking = [Asking(each, start_ms) for each in await self.waiting(*tasks)]
+        return await self.store.admission.admit(asking, await self.store.workers.now(), fresh=fresh)
+
+    async def turns(self, places: int = 64) -> list[Task]:
+        """Whose turn it is, by a look at the queue; lanes are filed anew as workers do."""
+        heads = await self.store.admission.heads(places)
+        await self.store.admission.file(heads.lanes)
+        return [each.task for each in heads.taken]
 
     async def started(
         self, run: str, ref: str, attempt: int = 1, instance: str = "pod-1"

@@ -20,9 +20,7 @@ async def test_a_commit_writes_all_of_a_decision_and_acknowledges(store: Store, 
     run = await hand.begun(CHAIN)
     await hand.decide()
     assert (await store.runs.get(run))["status"] == "running"
-    assert await store.batcher.call("ZRANGE", store.keys.ready, 0, -1) == [
-        Task(run, "a", 1, 0).encode().encode()
-    ]
+    assert [each.task for each in await store.admission.queued()] == [Task(run, "a", 1, 0)]
     assert await hand.inbox(run) == []
     assert await store.batcher.call("XLEN", store.keys.active) == 0
     assert (await store.batcher.call("XPENDING", store.keys.active, "workers"))[0] == 0

@@ -11,6 +11,8 @@ from app.store.keys import GROUP, Keys
 KEYS = Keys("headrace", 0)
 ATTRIBUTES = {
     "tag": "{headrace:0}", "triggers": "{headrace:0}:triggers", "dead": "{headrace:0}:dead",
+    "queue": "{headrace:0}:queue", "waits": "{headrace:0}:waits", "filed": "{headrace:0}:filed",
+    "aging": "{headrace:0}:aging", "shares": "{headrace:0}:shares",
     "active": "{headrace:0}:active", "ready": "{headrace:0}:ready", "timers": "{headrace:0}:timers",
     "launches": "{headrace:0}:launches", "pools": "{headrace:0}:pools", "runs": "{headrace:0}:runs",
     "finished": "{headrace:0}:finished", "gone": "{headrace:0}:gone",
@@ -22,6 +24,7 @@ ATTRIBUTES = {
 CALLS = {
     "pool": (["global"], "{headrace:0}:pool:global"),
     "circuit": (["search.example:443"], "{headrace:0}:circuit:search.example:443"),
+    "turns": (["global"], "{headrace:0}:turns:global"),
     "run": (["r1"], "{headrace:0}:r:r1"),
     "inbox": (["r1"], "{headrace:0}:r:r1:i"),
     "events": (["r1"], "{headrace:0}:r:r1:e"),

@@ -22,7 +22,7 @@ async def work(hand: Any, run: str, metadata: Any = lambda ref: b"{}", fails: An
     """Admit, run and decide everything until the run has ended."""
     store: Store = hand.store
     await hand.decide()
-    while tasks := await store.engine.ready_heads(64):
+    while tasks := [each.task for each in await store.admission.queued(64)]:
         assert set(await hand.admit(*tasks)) == {1}
         for task in tasks:
             call = NodeCall(run, task.ref, task.attempt)

@@ -64,7 +64,7 @@ def test_defaults_of_the_engine_are_the_documented_ones() -> None:
     node = graph({"a": {}}).node("a")
     assert node.retry == Retry(max_attempts=3, initial_ms=1_000, factor=2.0, max_ms=100_000)
     assert node.timeouts == Timeouts(queued_ms=None, start_ms=600_000, run_ms=3_600_000, heartbeat_ms=60_000)
-    assert (node.kind, node.type, node.join, node.priority) == (Kind.TASK, "step@1", Join.ALL_SUCCEEDED, 3)
+    assert (node.kind, node.type, node.join, node.priority) == (Kind.TASK, "step@1", Join.ALL_SUCCEEDED, None)
     assert (node.tolerate, node.allow_failure, node.map, node.when) == (0.0, False, None, None)
 
 

@@ -196,8 +196,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "concurrency": ({}, {"concurrency": {"max": 1}}, "/concurrency"),
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
     "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
-    "pools": ({"pools": ["db"]}, {}, "/nodes/a/pools"),
-    "priority": ({"priority": 1}, {}, "/nodes/a/priority"),
     "cache": ({"cache": {"key": "k", "ttl": "1h"}}, {}, "/nodes/a/cache"),
     "schedule": (
         {},
@@ -233,7 +231,7 @@ class TestNotSupported:
                 "pause": {"wait": {"duration": "1h"}, "needs": ["a"]},
                 "fan": {"needs": ["pause"], "map": {"over": [1, 2], "max_parallel": 2, "tolerate": 0.5}, "tolerate": 0.1},
                 "last": {"needs": [{"node": "fan", "when": "nodes.fan.metadata.count > 0"}], "join": "all_done",
-                         "allow_failure": True, "priority": 3, "pools": [], "when": "params.go"},
+                         "allow_failure": True, "priority": 1, "pools": ["db", {"name": "g", "slots": 2}], "when": "params.go"},
             },
             description="all of it", on_failure="fail", timeout="6h", params={"properties": {"go": {"type": "boolean"}}},
             defaults={"retry": {"factor": 3}, "timeout": {"run": "3h", "queued": "1d"}},

@@ -222,7 +222,8 @@ class Site:
             assert len(moves) == len(set(moves)), moves
 
         async def clean() -> bool:
-            tasks = [*await self.store.workers.holders(), *(await self.store.engine.ready_heads(1000))]
+            tasks = [*await self.store.pools.all_holders()]
+            tasks += [waiting.task for waiting in await self.store.admission.queued()]
             timers = await self.store.batcher.call("ZRANGE", self.keys.timers, 0, -1)
             launches = await self.store.batcher.call("ZRANGE", self.keys.launches, 0, -1)
             left = [task.run for task in tasks] + [raw.decode().split("|")[0] for raw in [*timers, *launches]]

@@ -111,14 +111,18 @@ async def test_a_task_that_was_admitted_and_never_launched_is_submitted_by_anoth
     (run,) = await site.fire({"a": {"type": "plain"}})
     triggers, active = (site.store.stream(key, "dead") for key in (site.keys.triggers, site.keys.active))
     from app.core.decide import decide
+    from app.store.admission import Asking
+    from app.store.engine import waiting
     from app.store.triggers import read_trigger
 
     (entry,) = await triggers.read(1, 1000)
     await site.store.triggers.start_run(read_trigger(entry.id, entry.fields), 1)
     (entry,) = await active.read(1, 1000)
     loaded = await site.store.engine.load(run)
-    await site.store.engine.commit(loaded, entry.id, decide(loaded.view, loaded.signals, loaded.now, 0.5))
-    assert await site.store.engine.admit([(Task(run, "a", 1, 0), 60_000)], loaded.now) == [1]
+    changes = decide(loaded.view, loaded.signals, loaded.now, 0.5)
+    await site.store.engine.commit(loaded, entry.id, changes)
+    asking = [Asking(waiting(loaded.view, ready), 60_000) for ready in changes.ready]
+    assert await site.store.admission.admit(asking, loaded.now, fresh=True) == [1]
     await site.worker()
     assert await site.ended(run) == "succeeded"
     await site.check(run)

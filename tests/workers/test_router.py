@@ -10,9 +10,11 @@ import pytest
 from app.core.graph import Graph, compile_graph
 from app.core.nodetypes import NodeType
 from app.core.placement import Placement
+from app.core.pools import Lane, Waiting
 from app.core.tasks import Task
 from app.errors import NotFound
 from app.settings import Settings
+from app.store.admission import Asking
 from app.store.store import Store
 from workers.dispatch import Dispatcher
 from workers.executors.base import Launch
@@ -88,12 +90,13 @@ async def test_a_full_executor_does_not_hold_up_the_node_runs_of_another(store: 
     dispatcher = Dispatcher(store, Router({"process": here, "kubernetes": there}, PLACEMENT), settings)
     asked: list[Task] = []
 
-    async def admit(wanted: list[tuple[Task, int]], now: int) -> list[int]:
-        asked.extend(one for one, _ in wanted)
-        return [-1] * len(wanted)
+    async def admit(asking: list[Asking], now: int, **_: object) -> list[int]:
+        asked.extend(each.waiting.task for each in asking)
+        return [-1] * len(asking)
 
-    store.engine.admit = admit  # pyright: ignore[reportAttributeAccessIssue]
+    store.admission.admit = admit  # pyright: ignore[reportAttributeAccessIssue]
     tasks = [task("here", 1), task("here", 2), task("there", 1), task("there", 2)]
-    await dispatcher.admit(tasks, GRAPH, 0)
+    lane = Lane("x:", GRAPH.workflow, 3)
+    await dispatcher.admit([Waiting(lane, 0, GRAPH.version, each) for each in tasks], GRAPH, 0)
     assert asked == [tasks[0], tasks[2], tasks[3]]
     assert dispatcher.free() == 6, "places that were not used are given back"

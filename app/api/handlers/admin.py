@@ -71,11 +71,6 @@ async def put_node_type(call: Call, api: Api) -> ASGIApp:
     return json_reply(_shown(node_type), 201 if created else 200, place)
 
 
-async def list_pools(call: Call, api: Api) -> ASGIApp:
-    """GET /pools: slots and who holds them."""
-    return json_reply({"items": await api.overview.pools(), "next_cursor": None})
-
-
 async def list_keys(call: Call, api: Api) -> ASGIApp:
     """GET /keys. A key with a prefix sees, makes and revokes only keys inside it."""
     principal: Principal = call.principal

@@ -57,8 +57,8 @@ async def _families(api: Api) -> list[Metric]:
     try:
         for queue, entries in (await api.overview.depths()).items():
             depth.add_metric([queue], entries)
-        used = await api.overview.used()
-        for pool, total in (await api.overview.slots()).items():
+        used = await api.store.pools.used()
+        for pool, total in (await api.store.pools.slots()).items():
             slots.add_metric([pool, "total"], total)
             slots.add_metric([pool, "used"], used.get(pool, 0))
     except Unavailable:

@@ -23,6 +23,7 @@ from app.core.round import iso
 from app.core.secrets import check_secrets
 from app.core.spec import parse_workflow
 from app.core.validate import check
+from app.core.validate_pools import too_large
 from app.errors import InvalidInput, NotFound, Place, PreconditionFailed
 from app.store.workflows import Head, etag_of
 
@@ -48,9 +49,11 @@ async def put_workflow(call: Call, api: Api) -> ASGIApp:
     """PUT /workflows/{workflow}: publish a version; with ?dry_run=true only check it."""
     name = call.params["workflow"]
     document = await _checked(call, api, name)
+    pools = await _pools(api, document)
     principal: Principal = call.principal
     if call.flag("dry_run"):
         return json_reply({"name": name, "valid": True, "etag": etag_of(document), "document": document})
+    await api.store.pools.declare(pools)
     done = await api.store.workflows.publish(name, document, by=principal.id, if_match=_if_match(call))
     api.published.forget(name)
     made = await api.store.hooks.declare(name, _webhooks(document))
@@ -58,6 +61,17 @@ async def put_workflow(call: Call, api: Api) -> ASGIApp:
     body = {"name": name, "version": done.version, "etag": done.etag, "hooks": hooks}
     place = (b"location", f"/api/v1/workflows/{name}".encode())
     return json_reply(body, 201 if done.created else 200, _etag(done.etag), place)
+
+
+async def _pools(api: Api, document: dict[str, Any]) -> list[str]:
+    """The pools that a workflow lists. Raises InvalidInput where it asks for more than one of them has."""
+    known = (
+        await api.store.pools.slots() if any("pools" in node for node in document["nodes"].values()) else {}
+    )
+    wrong, names = too_large(document, lambda pool: known.get(pool, api.settings.pool_slots))
+    if wrong:
+        raise InvalidInput("the workflow is not valid", wrong)
+    return names
 
 
 async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:

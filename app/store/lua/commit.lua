@@ -1,13 +1,14 @@
 -- Commit a decision: compare everything, then write everything, then acknowledge.
--- KEYS: run, inbox, active, events, joins, ready, timers, pool, launches, dead, node runs, calls, then those that the extras name,
---       then finished where the run ends
+-- KEYS: run, inbox, active, events, joins, queue, timers, launches, dead, node runs..., calls, holders of pools...,
+--       then those that the extras name, then finished where the run ends
 -- ARGV: run id, group, entry id of active, revision, consumed signals, then sections, each led by its number of members:
 --       run fields (field, value); node runs (status, attempt, ms when won, number of fields, field, value, ...), in the order of KEYS;
---       joins (field, value); timers to set (member, score); timers to remove (member); ready (task, score);
---       no longer ready (task); release (task); then events (a JSON list, or ''), without a number; then signals to append (JSON);
+--       joins (field, value); timers to set (member, score); timers to remove (member); ready (member of the queue);
+--       no longer ready (member of the queue); release (task); slots given back (slots of each, number of tasks, tasks), in
+--       the order of KEYS; then events (a JSON list, or ''), without a number; then signals to append (JSON);
 --       dead letters (reason, JSON); calls to services that were given up (task);
 --       where the run ends (one member): ms when it is due in `finished`;
---       extras, which most commits do not have, each naming its key by its number behind `calls`:
+--       extras, which most commits do not have, each naming its key by its number behind the pools:
 --       hash fields (key, field, value); sorted members (key, score)
 -- Replies: {1, revision}; {0, 'revision'} or {0, 'node', index} when something is not as it was read: nothing is written.
 local position = 6
@@ -21,9 +22,10 @@ if (redis.call('HGET', KEYS[1], 'k') or '0') ~= ARGV[4] then return {0, 'revisio
 local run_fields = {'k', tonumber(ARGV[4]) + 1}
 for _ = 1, 2 * tonumber(take()) do run_fields[#run_fields + 1] = take() end
 local nodes = {}
-for i = 1, tonumber(take()) do
+local count = tonumber(take())
+for i = 1, count do
   local status, attempt, won = take(), take(), take()
-  local now = redis.call('HMGET', KEYS[10 + i], 's', 'a', 'w')
+  local now = redis.call('HMGET', KEYS[9 + i], 's', 'a', 'w')
   if status == 'pending' then
     if now[1] then return {0, 'node', i} end
   elseif now[1] ~= status or (now[2] or '0') ~= attempt or (now[3] or '0') ~= won then -- maps and waits have no attempt
@@ -35,7 +37,7 @@ for i = 1, tonumber(take()) do
 end
 
 redis.call('HSET', KEYS[1], unpack(run_fields))
-for i, fields in ipairs(nodes) do redis.call('HSET', KEYS[10 + i], unpack(fields)) end
+for i, fields in ipairs(nodes) do redis.call('HSET', KEYS[9 + i], unpack(fields)) end
 for _ = 1, tonumber(take()) do
   local name, count = take(), take()
   redis.call('HSET', KEYS[5], name, count)
@@ -46,14 +48,20 @@ for _ = 1, tonumber(take()) do
 end
 for _ = 1, tonumber(take()) do redis.call('ZREM', KEYS[7], take()) end
 for _ = 1, tonumber(take()) do
-  local task, score = take(), take()
-  redis.call('ZADD', KEYS[6], 'NX', score, task) -- one that waits already keeps its place
+  redis.call('ZADD', KEYS[6], 0, take())
 end
 for _ = 1, tonumber(take()) do redis.call('ZREM', KEYS[6], take()) end
-for _ = 1, tonumber(take()) do
-  local task = take()
-  redis.call('HDEL', KEYS[8], task)
-  redis.call('ZREM', KEYS[9], task)
+local released = {}
+for i = 1, tonumber(take()) do released[i] = take() end
+if #released > 0 then redis.call('ZREM', KEYS[8], unpack(released)) end
+local pools = tonumber(take())
+for i = 1, pools do
+  local holders, slots, tasks = KEYS[10 + count + i], tonumber(take()), {}
+  for j = 1, tonumber(take()) do tasks[j] = take() end
+  local freed = redis.call('HDEL', holders, unpack(tasks))
+  if slots > 1 and freed > 0 and redis.call('HINCRBY', holders, '+', -(slots - 1) * freed) == 0 then
+    redis.call('HDEL', holders, '+')
+  end
 end
 local events = take()
 if events ~= '' then redis.call('XADD', KEYS[4], '*', 'd', events) end
@@ -62,12 +70,12 @@ if consumed > 0 then redis.call('LTRIM', KEYS[2], consumed, -1) end
 for _ = 1, tonumber(take()) do redis.call('RPUSH', KEYS[2], take()) end
 for _ = 1, tonumber(take()) do
   local reason, body = take(), take()
-  redis.call('XADD', KEYS[10], '*', 'kind', 'run', 'id', ARGV[1], 'reason', reason, 'd', body)
+  redis.call('XADD', KEYS[9], '*', 'kind', 'run', 'id', ARGV[1], 'reason', reason, 'd', body)
 end
-for _ = 1, tonumber(take()) do redis.call('ZADD', KEYS[11 + #nodes], 'XX', 0, take()) end
+for _ = 1, tonumber(take()) do redis.call('ZADD', KEYS[10 + count], 'XX', 0, take()) end
 for _ = 1, tonumber(take()) do redis.call('ZADD', KEYS[#KEYS], take(), ARGV[1]) end
 if position <= #ARGV then
-  local function key() return KEYS[11 + #nodes + tonumber(take())] end
+  local function key() return KEYS[10 + count + pools + tonumber(take())] end
   for _ = 1, tonumber(take()) do
     local name, field, value = key(), take(), take()
     redis.call('HSET', name, field, value)
