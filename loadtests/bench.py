@@ -14,10 +14,10 @@ from pathlib import Path
 import structlog
 import uvloop
 
-from loadtests import engine_rates, http_rates, kept
+from loadtests import engine_rates, http_rates, in_flight, kept
 from loadtests.harness import Result, pin, show
 
-ALL = ("P1", "P2", "P3", "P4", "P8", "P9")
+ALL = ("P1", "P2", "P3", "P4", "P5", "P8", "P9")
 
 
 async def measure(chosen: set[str]) -> dict[str, Result]:
@@ -39,6 +39,8 @@ async def measure(chosen: set[str]) -> dict[str, Result]:
                 results["P3"] = await engine_rates.throughput(store, settings, executor)
     if "P4" in chosen:
         results["P4"] = await engine_rates.scale()
+    if "P5" in chosen:
+        results["P5"], results["P5 even"] = await in_flight.rates()
     if "P8" in chosen:
         results["P8"] = await kept.bytes_per_run()
     return dict(sorted(results.items()))

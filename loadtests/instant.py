@@ -6,6 +6,7 @@ What is left is the engine's own cost per node: claim, load, decide, commit, adm
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 
 from app.store.nodes import NodeCall, StepReport
@@ -25,14 +26,17 @@ class InstantExecutor:
 
     def __init__(self, store: Store, capacity: int) -> None:
         self._store = store
-        self._capacity = capacity
+        self.capacity = capacity
+        """How many it runs at a time; may be changed."""
         self._running = 0
         self.done = 0
+        self.by_workflow: Counter[str] = Counter()
+        """Launches done of each workflow."""
         self._goal: tuple[int, asyncio.Event] | None = None
         self.on_free: Callable[[], None] = lambda: None
 
     def free(self) -> int:
-        return self._capacity - self._running
+        return self.capacity - self._running
 
     async def submit(self, launch: Launch) -> None:
         task = launch.task
@@ -42,6 +46,7 @@ class InstantExecutor:
             started = await self._store.nodes.start(call, "instant", 60_000, [])
             await self._store.nodes.checkpoint(call, started.epoch, STEPS)
             self.done += 1
+            self.by_workflow[launch.graph.workflow] += 1
             if self._goal is not None and self.done >= self._goal[0]:
                 self._goal[1].set()
         finally:

@@ -9,7 +9,7 @@ import asyncio
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
@@ -27,6 +27,7 @@ from workers.dispatch import Dispatcher
 
 log = structlog.get_logger("headrace.consumer")
 
+T = TypeVar("T")
 IN_HAND = 256
 """Entries that one worker has in hand at most."""
 BLOCK_MS = 1000
@@ -157,7 +158,7 @@ class RunHandler:
         ready = [waiting(view, ready) for ready in changes.ready]
         commit = self._store.engine.commit(loaded, entry.id, changes, dead)
         if ready:
-            await both(commit, self._dispatcher.admit(ready, view.graph, loaded.now))
+            self._dispatcher.queue(await both(commit, self._dispatcher.admit(ready, view.graph, loaded.now)))
         else:
             await commit
         self._remember(view.run.id, view.graph, changes)
@@ -166,8 +167,6 @@ class RunHandler:
             self._wake(min(timers) - loaded.now)
         if changes.release:
             self._dispatcher.freed(view.graph, changes.release)
-        if ready:
-            self._dispatcher.ring()
         if changes.finished is not None:
             log.info("run ended", run=view.run.id, workflow=view.run.workflow, status=changes.finished)
 
@@ -198,12 +197,17 @@ class RunHandler:
         return changes, [(fault, b"[" + b",".join(raw for raw in loaded.raw) + b"]")]
 
 
-async def both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, int]) -> None:
-    """Run both at once, so that what they send first travels in one batch, in this order; raise the first's error."""
-    results = await asyncio.gather(first, second, return_exceptions=True)
-    for result in results:
-        if isinstance(result, BaseException):
-            raise result
+async def both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, T]) -> T:
+    """Run both at once, so that what they send first travels in one batch, in this order; raise the first's error.
+
+    Returns what the second does.
+    """
+    done, result = await asyncio.gather(first, second, return_exceptions=True)
+    if isinstance(done, BaseException):
+        raise done
+    if isinstance(result, BaseException):
+        raise result
+    return result
 
 
 class TriggerHandler:

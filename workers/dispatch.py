@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 
 import structlog
@@ -48,12 +48,19 @@ class Dispatcher:
         """Pools for which tasks are known to wait: a slot of theirs that becomes free is worth a look."""
         self._reserved: Counter[Executor] = Counter()
         """Places of each executor that are promised to tasks on their way through admission."""
+        self._unfiled: set[Lane] = set()
         self._submitting: set[Task] = set()
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
 
     def ring(self) -> None:
-        """A place became free, or something was filed in the queue."""
+        """A place became free."""
+        if self._behind:
+            self._bell.set()
+
+    def queue(self, lanes: Collection[Lane]) -> None:
+        """These lanes have more waiting, by a commit that is done; they are filed before the next look, all in one call."""
+        self._unfiled.update(lanes)
         if self._behind:
             self._bell.set()
 
@@ -77,11 +84,11 @@ class Dispatcher:
         places[executor] += 1
         return True
 
-    async def admit(self, ready: Sequence[Waiting], graph: Graph, now: int) -> int:
+    async def admit(self, ready: Sequence[Waiting], graph: Graph, now: int) -> Collection[Lane]:
         """Ask for slots for node runs of one graph that were just made ready, as many as this worker has places for;
-        submit those that get theirs. The rest is filed in the queue.
+        submit those that get theirs.
 
-        Returns how many were admitted.
+        Returns the lanes of the others, for `queue` once their commit is done.
         """
         places: Counter[Executor] = Counter()
         asking: list[Asking] = []
@@ -94,8 +101,10 @@ class Dispatcher:
                 left.add(each.lane)
         if left:
             self._behind, self._waits = True, self._waits | {GLOBAL}
-        graphs = {(graph.workflow, graph.version): graph}
-        return await self._ask(asking, graphs, now, left, places, fresh_of=ready[0].task.run)
+        if asking:
+            graphs = {(graph.workflow, graph.version): graph}
+            await self._ask(asking, graphs, now, (), places, fresh_of=ready[0].task.run)
+        return left
 
     async def _ask(
         self,
@@ -106,8 +115,8 @@ class Dispatcher:
         places: Counter[Executor],
         *,
         fresh_of: str = "",
-    ) -> int:
-        """Ask for slots, submit what gets them; gives the promised places back. Returns how many were admitted.
+    ) -> None:
+        """Ask for slots, submit what gets them; gives the promised places back.
 
         `fresh_of` is the run whose commit made them ready, empty for those chosen from the queue.
         """
@@ -123,7 +132,6 @@ class Dispatcher:
                     self._waits |= {pool for pool, _ in each.lane.pools}
         finally:
             self._reserved -= places
-        return verdicts.count(1)
 
     def _launch(self, task: Task, graph: Graph) -> None:
         if task in self._submitting:
@@ -185,12 +193,22 @@ class Dispatcher:
             except TimeoutError:
                 pass
             self._bell.clear()
-            if self.free():
-                try:
-                    if await self._take_heads():
-                        self.ring()
-                except StoreUnavailable:
-                    await asyncio.sleep(0.5)
+            try:
+                await self._file()
+                if self.free() and await self._take_heads():
+                    self.ring()
+            except StoreUnavailable:
+                await asyncio.sleep(0.5)
+
+    async def _file(self) -> None:
+        """File what waits, whether this worker has places or not: others may."""
+        lanes, self._unfiled = self._unfiled, set()
+        try:
+            if lanes:
+                await self._store.admission.admit([], 0, lanes=lanes, fresh=True)
+        except StoreUnavailable:
+            self._unfiled |= lanes
+            raise
 
     async def _take_heads(self) -> bool:
         """Admit those whose turn it is. True when more may be had at once."""
