@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from app.cli.commands import backups, doctor, others, parts, runs, workflows
+from app.cli.commands import backups, doctor, others, parts, pools, runs, workflows
 from app.cli.output import EXIT_INTERRUPTED, show_error
 from app.errors import HeadraceError, UsageError
 
@@ -38,6 +38,7 @@ app.add_typer(runs.app, name="run", rich_help_panel=ASK)
 app.add_typer(others.triggers, name="trigger", rich_help_panel=ASK)
 app.add_typer(others.hooks, name="hook", rich_help_panel=ASK)
 app.add_typer(others.keys, name="key", rich_help_panel=ASK)
+app.add_typer(pools.app, name="pool", rich_help_panel=ASK)
 app.add_typer(others.node_types, name="node-type", rich_help_panel=ASK)
 
 

@@ -189,3 +189,19 @@ def test_why_prints_each_reason_within_80_columns(api, headrace):
     assert "held by r9 x" in lines[-1]
     assert max(map(len, lines)) <= 80
     assert headrace("run", "why", "r1", "a", "--quiet").out == "pool\n"
+
+
+def test_pools_are_listed_with_what_is_held_and_what_waits(api, headrace):
+    pool = {"name": "pricing-db", "slots": 4, "used": 3, "holders": [], "waiting": 12}
+    api.answer("GET", "/pools", {"items": [pool]})
+    heads, row = headrace("pool", "list").out.splitlines()
+    assert heads.split() == ["POOL", "SLOTS", "USED", "WAITING"]
+    assert row.split() == ["pricing-db", "4", "3", "12"]
+
+
+def test_a_pool_is_set(api, headrace):
+    api.answer(
+        "PUT", "/pools/workflow%3Ashop", {"name": "workflow:shop", "slots": 2, "used": 0, "waiting": 0}
+    )
+    assert headrace("pool", "set", "workflow:shop", "2", "--quiet").out == "workflow:shop\n"
+    assert api.asked[0].body == {"slots": 2}
