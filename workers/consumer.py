@@ -6,6 +6,7 @@ claim (a read of the stream) -> load -> decide -> commit + admission (one round 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine
@@ -46,31 +47,27 @@ class StreamLoop:
         self._handle = handle
         self._in_hand: dict[str, asyncio.Task[None]] = {}
         self._space = asyncio.Event()
-        self._closed = asyncio.Event()
-        """No read is under way that may still be given entries."""
-        self._closed.set()
+        self._reading: asyncio.Task[list[Entry]] | None = None
         self.draining = False
 
     async def read(self) -> None:
         """Take new entries while there is space, until draining."""
-        self._closed.clear()
-        try:
-            await self._read()
-        finally:
-            self._closed.set()
-
-    async def _read(self) -> None:
         while not self.draining:
             space = IN_HAND - len(self._in_hand)
             if space <= 0:
                 self._space.clear()
                 await self._space.wait()
                 continue
+            self._reading = asyncio.create_task(self._stream.read(space, BLOCK_MS))
             try:
-                entries = await self._stream.read(space, BLOCK_MS)
+                entries = await self._reading
             except StoreUnavailable:
                 await asyncio.sleep(0.5)
                 continue
+            except asyncio.CancelledError:
+                if self.draining:
+                    return
+                raise
             for entry in entries:
                 self._take(entry)
 
@@ -111,10 +108,14 @@ class StreamLoop:
                 continue
 
     async def drain(self) -> None:
-        """Take nothing further; return when what is in hand is done, and what a read under way still brings."""
+        """Take nothing further; return when what is in hand is done, and what a read that was broken off had been given."""
         self.draining = True
-        self._space.set()
-        await self._closed.wait()
+        if self._reading is not None:
+            self._reading.cancel()
+            await asyncio.wait([self._reading])
+        with contextlib.suppress(StoreUnavailable):
+            for entry in await self._stream.own(IN_HAND):
+                self._take(entry)
         while self._in_hand:
             await asyncio.gather(*self._in_hand.values(), return_exceptions=True)
 

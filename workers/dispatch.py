@@ -14,6 +14,7 @@ from functools import partial
 
 import structlog
 
+from app.bell import rung
 from app.core.graph import Graph, NodeDef
 from app.core.pools import GLOBAL, Lane, Waiting, pools_of
 from app.core.signals import exit_of
@@ -188,10 +189,7 @@ class Dispatcher:
     async def run(self) -> None:
         """Look at the head of the queue whenever a place is free, for ever."""
         while True:
-            try:
-                await asyncio.wait_for(self._bell.wait(), LOOK)
-            except TimeoutError:
-                pass
+            await rung(self._bell, LOOK)
             self._bell.clear()
             try:
                 await self._file()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 
+from app.bell import rung
 from app.core.signals import Signal, SignalKind
 from app.errors import StoreUnavailable
 from app.store.engine import Engine
@@ -46,7 +47,5 @@ class Timers:
         loop = asyncio.get_running_loop()
         while (left := self._next - loop.time()) > 0:
             self._bell.clear()
-            try:
-                await asyncio.wait_for(self._bell.wait(), left + 0.001)
-            except TimeoutError:
+            if not await rung(self._bell, left + 0.001):
                 return

@@ -54,23 +54,17 @@ class SharedStream:
 
     async def read(self, count: int, block_ms: int) -> list[Entry]:
         """New entries; waits at most block_ms for the first."""
-        reply = await self._command(
-            "XREADGROUP",
-            "GROUP",
-            GROUP,
-            self.consumer,
-            "COUNT",
-            count,
-            "BLOCK",
-            block_ms,
-            "STREAMS",
-            self.key,
-            ">",
-        )
-        entries: list[Entry] = []
-        for stream in reply or []:
-            entries += [Entry(row[0].decode(), _fields(row[1])) for row in stream[1]]
-        return entries
+        return await self._read(count, ">", "BLOCK", block_ms)
+
+    async def own(self, count: int) -> list[Entry]:
+        """Entries that were given to this consumer and are not acknowledged; not counted as a delivery."""
+        return await self._read(count, "0")
+
+    async def _read(self, count: int, after: str, *block: Any) -> list[Entry]:
+        group = ("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", count)
+        reply = await self._command(*group, *block, "STREAMS", self.key, after)
+        rows = [row for stream in reply or [] for row in stream[1]]
+        return [Entry(row[0].decode(), _fields(row[1])) for row in rows if row[1]]
 
     async def reclaim(self, idle_ms: int, count: int) -> list[Entry]:
         """Entries whose holder has not renewed them for idle_ms; ours from now on, with how often each was delivered."""

@@ -101,6 +101,20 @@ async def test_an_entry_given_back_is_soon_delivered_again_and_that_delivery_was
         assert entry.deliveries == 1
 
 
+async def test_what_a_consumer_was_given_and_has_not_handled_is_its_own(
+    one: SharedStream, two: SharedStream, add
+):
+    """A read that is broken off may have been answered: a worker that drains asks what it holds (fault row 4)."""
+    await add("a")
+    await add("b")
+    (first,) = await one.read(1, 1)
+    await two.read(10, 1)
+    assert [entry.id for entry in await one.own(10)] == [first.id]
+    await one.drop(first)
+    assert await one.own(10) == []
+    assert len(await two.own(10)) == 1
+
+
 async def test_an_entry_that_was_deleted_while_pending_is_not_delivered(
     one: SharedStream, two: SharedStream, store: Store, add
 ):

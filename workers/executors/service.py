@@ -16,6 +16,7 @@ from typing import Any
 
 import structlog
 
+from app.bell import rung
 from app.core.graph import Graph, NodeDef
 from app.core.services import (
     METADATA_LIMIT,
@@ -297,10 +298,7 @@ class ServiceExecutor:
                 if len(due) == room:
                     continue
             self._bell.clear()
-            try:
-                await asyncio.wait_for(self._bell.wait(), min(LOOK if wait is None else wait + 0.001, LOOK))
-            except TimeoutError:
-                pass
+            await rung(self._bell, LOOK if wait is None else min(wait + 0.001, LOOK))
 
     async def _keep(self) -> None:
         """Renew the leases of what is in our hands; break off what has no attempt any more."""

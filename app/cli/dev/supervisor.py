@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Callable, Iterable
 
+from app.bell import rung
 from app.cli.dev.children import Child
 from app.errors import HeadraceError
 
@@ -59,7 +60,7 @@ class Supervisor:
                 pause = FIRST_PAUSE
             self._say(f"{kept.child.name} {_fate(code)}; starting it again")
             while True:
-                if await _happens(kept.stopping, pause):
+                if await rung(kept.stopping, pause):
                     return
                 pause = min(pause * 2, LONGEST_PAUSE)
                 try:
@@ -93,14 +94,6 @@ class Supervisor:
         for one in self._kept.values():
             one.stopping.set()
             one.child.signal(signal.SIGKILL)
-
-
-async def _happens(event: asyncio.Event, seconds: float) -> bool:
-    try:
-        await asyncio.wait_for(event.wait(), seconds)
-    except TimeoutError:
-        return False
-    return True
 
 
 def _fate(code: int) -> str:
