@@ -96,6 +96,11 @@ def _documented() -> list[tuple[re.Pattern[str], str, bool]]:
     return rows
 
 
+def tag_of(key: str) -> str:
+    """The hash tag of a key's installation."""
+    return key.partition("}")[0] + "}"
+
+
 @pytest.fixture
 def key_check(valkey: EmbeddedValkey, prefix: str) -> Iterator[None]:
     """After the test: every key that was written belongs to it, is of a documented kind, and expires as documented."""
@@ -106,9 +111,14 @@ def key_check(valkey: EmbeddedValkey, prefix: str) -> Iterator[None]:
     yield
     tag, documented = Keys(prefix).tag, _documented()
     assert documented, "the table in app/store/keys.py was not found"
+    kept = {tag_of(raw.decode()) for raw in before}
     for raw in set(server.scan_iter(count=1000)) - before:
         key = raw.decode()
-        if key.startswith("arq:") or "}:arq" in key:  # of a worker that another test keeps, too
+        if key.startswith(("arq:", f"{tag}:arq")):
+            continue
+        if tag_of(key) in kept and key.startswith(
+            f"{tag_of(key)}:arq"
+        ):  # of a worker that another test keeps
             continue
         assert key.startswith(f"{tag}:"), f"a key of no test of ours: {key}"
         kind, ttl = server.type(key).decode(), server.ttl(key)  # pyright: ignore
