@@ -18,9 +18,8 @@ from app.bell import rung
 from app.core.graph import Graph, NodeDef
 from app.core.pools import GLOBAL, Lane, Waiting, pools_of
 from app.core.signals import exit_of
-from app.core.tasks import Task
+from app.core.tasks import Task, split_ref
 from app.core.tokens import LIFETIME_MS, TokenClaims, sign
-from app.core.view import split_ref
 from app.errors import HeadraceError, NotFound, StoreUnavailable, Unavailable
 from app.settings import Settings
 from app.store.admission import Asking
@@ -70,7 +69,7 @@ class Dispatcher:
         if self._waits and any(
             pool in self._waits
             for ref, _, _ in released
-            for pool, _ in pools_of(graph.node(split_ref(ref)[0]).needs_slots, graph.workflow)
+            for pool, _ in pools_of(graph.node_of(ref).needs_slots, graph.workflow)
         ):
             self._bell.set()
 
@@ -95,7 +94,7 @@ class Dispatcher:
         asking: list[Asking] = []
         left: set[Lane] = set()
         for each in sorted(ready, key=lambda one: one.lane.priority):
-            node = graph.node(split_ref(each.task.ref)[0])
+            node = graph.node_of(each.task.ref)
             if not self._behind and len(asking) < MOST and self._place(node, places):
                 asking.append(Asking(each, node.timeouts.start_ms))
             else:
@@ -145,7 +144,7 @@ class Dispatcher:
     async def _submit(self, task: Task, graph: Graph) -> None:
         """Hand a task to the executor; its submission stays leased to us until that is done."""
         try:
-            node = graph.node(split_ref(task.ref)[0])
+            node = graph.node_of(task.ref)
             launch = Launch(task, graph, node, partial(self._environment, task, graph))
             await self._executor.submit(launch)
         except StoreUnavailable:
@@ -213,16 +212,14 @@ class Dispatcher:
         places: Counter[Executor] = Counter()
 
         def fits(waiting: Waiting, graph: Graph) -> bool:
-            return self._place(graph.node(split_ref(waiting.task.ref)[0]), places)
+            return self._place(graph.node_of(waiting.task.ref), places)
 
         most = min(self.free(), MOST)
         heads = await self._store.admission.heads(most, fits)
         asking = [
             Asking(
                 each,
-                heads.graphs[(each.lane.workflow, each.version)]
-                .node(split_ref(each.task.ref)[0])
-                .timeouts.start_ms,
+                heads.graphs[(each.lane.workflow, each.version)].node_of(each.task.ref).timeouts.start_ms,
             )
             for each in heads.taken
         ]

@@ -14,8 +14,6 @@ from app.store.nodes import StepReport
 
 MAX_POSITION = 64 << 10
 """Bytes of a position's data."""
-INLINE_INPUTS = 1 << 20
-"""Bytes of the inputs that travel with start's answer; the rest by reference."""
 
 _Epoch = Annotated[int, Field(ge=1, lt=1 << 53)]
 _Count = Annotated[int, Field(ge=0, lt=1 << 53)]

@@ -2,25 +2,23 @@
 
 from __future__ import annotations
 
-from app.api import protocol as p
 from app.api import schemas as s
 from app.api.access import Scope
 from app.api.handlers import (
     admin,
-    callbacks,
     control,
     events,
     hooks,
     logs,
     mapped,
-    nodes,
     pools,
     runs,
     system,
     triggering,
     workflows,
 )
-from app.api.table import API, Auth, Route
+from app.api.node_routes import CALLBACKS, NODE_PROTOCOL
+from app.api.table import API, NODE, RUN, Auth, Route
 
 READ = (Scope.READ,)
 TRIGGER = (Scope.TRIGGER,)
@@ -31,8 +29,6 @@ OPERATE = (Scope.OPERATE,)
 
 _PAGED = ("limit", "cursor")
 _W = f"{API}/workflows/{{workflow}}"
-_R = f"{API}/runs/{{run}}"
-_N = f"{_R}/nodes/{{node}}"
 
 WORKFLOWS = [
     Route(
@@ -143,23 +139,23 @@ RUNS = [
         response=s.Page,
         query=("workflow", "status", "label", "since", *_PAGED),
     ),
-    Route("GET", _R, runs.get_run, "One run", "runs", READ),
-    Route("GET", f"{_R}/nodes", runs.list_nodes, "Its nodes", "runs", READ, response=s.Page, query=_PAGED),
+    Route("GET", RUN, runs.get_run, "One run", "runs", READ),
+    Route("GET", f"{RUN}/nodes", runs.list_nodes, "Its nodes", "runs", READ, response=s.Page, query=_PAGED),
     Route(
         "GET",
-        f"{_R}/events",
+        f"{RUN}/events",
         events.stream_events,
         "Every transition, as server-sent events (Last-Event-ID)",
         "runs",
         READ,
         query=("after",),
     ),
-    Route("GET", f"{_R}/why", runs.why_run, "Why it does not go on, or ended so", "runs", READ),
-    Route("GET", _N, runs.get_node, "One node run", "runs", READ, query=("item",)),
-    Route("GET", f"{_N}/why", runs.why_node, "Why it does not go on", "runs", READ, query=("item",)),
+    Route("GET", f"{RUN}/why", runs.why_run, "Why it does not go on, or ended so", "runs", READ),
+    Route("GET", NODE, runs.get_node, "One node run", "runs", READ, query=("item",)),
+    Route("GET", f"{NODE}/why", runs.why_node, "Why it does not go on", "runs", READ, query=("item",)),
     Route(
         "GET",
-        f"{_N}/items",
+        f"{NODE}/items",
         runs.list_items,
         "The items of a map",
         "runs",
@@ -169,7 +165,7 @@ RUNS = [
     ),
     Route(
         "GET",
-        f"{_N}/items/metadata",
+        f"{NODE}/items/metadata",
         mapped.list_metadata,
         "The metadata of a map's items, in order (a key, or the token of a node after it)",
         "runs",
@@ -180,7 +176,7 @@ RUNS = [
     ),
     Route(
         "GET",
-        f"{_N}/records",
+        f"{NODE}/records",
         runs.list_records,
         "The ledger of failed records",
         "runs",
@@ -190,7 +186,7 @@ RUNS = [
     ),
     Route(
         "GET",
-        f"{_N}/attempts",
+        f"{NODE}/attempts",
         runs.list_attempts,
         "Its attempts",
         "runs",
@@ -200,7 +196,7 @@ RUNS = [
     ),
     Route(
         "GET",
-        f"{_N}/logs",
+        f"{NODE}/logs",
         logs.stream_logs,
         "The log of an attempt",
         "runs",
@@ -212,7 +208,7 @@ RUNS = [
 CONTROL = [
     Route(
         "POST",
-        f"{_R}/cancel",
+        f"{RUN}/cancel",
         control.cancel_run,
         "Cancel: its node runs are stopped, nothing of it begins any more",
         "control",
@@ -222,7 +218,7 @@ CONTROL = [
     ),
     Route(
         "POST",
-        f"{_R}/pause",
+        f"{RUN}/pause",
         control.pause_run,
         "Pause: nothing of it starts, what runs goes on",
         "control",
@@ -232,7 +228,7 @@ CONTROL = [
     ),
     Route(
         "POST",
-        f"{_R}/resume",
+        f"{RUN}/resume",
         control.resume_run,
         "Go on after a pause",
         "control",
@@ -352,80 +348,6 @@ SYSTEM = [
         auth=Auth.PUBLIC,
     ),
 ]
-
-
-def _protocol(base: str) -> list[Route]:
-    """The node protocol below a node, or below an item of a map."""
-    tag, auth = "node protocol", Auth.NODE
-    return [
-        Route(
-            "POST",
-            f"{base}/start",
-            nodes.start,
-            "Begin, or go on after a restart",
-            tag,
-            auth=auth,
-            request=p.StartRequest,
-            response=p.Started,
-        ),
-        Route(
-            "POST",
-            f"{base}/checkpoints",
-            nodes.checkpoint,
-            "Steps that ended, positions inside execute",
-            tag,
-            auth=auth,
-            request=p.CheckpointRequest,
-            response=p.Cancel,
-        ),
-        Route(
-            "POST",
-            f"{base}/records",
-            nodes.records,
-            "Failed records, for the ledger",
-            tag,
-            auth=auth,
-            request=p.RecordsRequest,
-            response=p.Count,
-        ),
-        Route(
-            "POST",
-            f"{base}/heartbeat",
-            nodes.heartbeat,
-            "A sign of life",
-            tag,
-            auth=auth,
-            request=p.HeartbeatRequest,
-            response=p.Cancel,
-        ),
-        Route(
-            "POST", f"{base}/fail", nodes.fail, "The attempt failed", tag, auth=auth, request=p.FailRequest
-        ),
-        Route(
-            "GET",
-            f"{base}/inputs/{{upstream}}",
-            nodes.get_input,
-            "Metadata of an upstream node, by reference",
-            tag,
-            auth=auth,
-        ),
-    ]
-
-
-CALLBACKS = [
-    Route(
-        "POST",
-        f"{API}/callbacks/{{token}}",
-        callbacks.receive,
-        "The result of a service node, told by the service",
-        "node protocol",
-        auth=Auth.PUBLIC,
-        request=callbacks.CallbackRequest,
-        response=callbacks.CallbackTaken,
-    )
-]
-
-NODE_PROTOCOL = [*_protocol(_N), *_protocol(f"{_N}/items/{{index}}")]
 
 ROUTES: list[Route] = [
     *TRIGGERING,

@@ -30,6 +30,8 @@ log = structlog.get_logger("headrace.api")
 
 Handler = Callable[[Call, Api], Awaitable[ASGIApp]]
 API = "/api/v1"
+RUN = f"{API}/runs/{{run}}"
+NODE = f"{RUN}/nodes/{{node}}"
 MAX_FOUND = 4096
 MAX_REMEMBERED_PATH = 256
 _WORKFLOW = re.compile(NAME)

@@ -10,7 +10,8 @@ from app.core.round import Round, iso
 from app.core.settle import finish_node
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_LIVE, NODE_TERMINAL, NodeStatus
-from app.core.view import NodeView, Value, split_ref
+from app.core.tasks import split_ref
+from app.core.view import NodeView, Value
 
 INFRA_BUDGET = 10
 """Infrastructure faults that a node run survives; they do not count as attempts."""

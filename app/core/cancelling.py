@@ -18,7 +18,8 @@ from app.core.round import Round
 from app.core.settle import finish_node
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_LIVE, NODE_TERMINAL, Ending, NodeStatus, RunStatus
-from app.core.view import Value, split_ref
+from app.core.tasks import split_ref
+from app.core.view import Value
 
 STOP = "cancelled"
 """Why a process must stop whose node run is being cancelled."""

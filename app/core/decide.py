@@ -18,7 +18,8 @@ from app.core.round import MAX_CHANGES, NotLoaded, Round
 from app.core.settle import finish_node, settle, start_node
 from app.core.signals import Signal, SignalKind
 from app.core.states import RUN_TERMINAL, Ending, RunStatus
-from app.core.view import Changes, RunView, View, Wanted, split_ref
+from app.core.tasks import split_ref
+from app.core.view import Changes, RunView, View, Wanted
 from app.errors import EngineFault, ExpressionError
 
 

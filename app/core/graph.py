@@ -15,8 +15,9 @@ import orjson
 
 from app.core.durations import parse_duration, parse_instant
 from app.core.expressions import Env, Expression, Template, expression
-from app.core.pools import needs_of
+from app.core.pools import Lane, needs_of
 from app.core.services import ServiceDef
+from app.core.tasks import split_ref
 from app.errors import ExpressionError
 
 
@@ -191,6 +192,15 @@ class Graph:
     """Of the whole run, from its start; None: no limit."""
     fail_fast: bool = False
     """`on_failure: fail`: the first failure cancels what is left but for clean-up nodes."""
+
+    def node_of(self, ref: str) -> NodeDef:
+        """The node of a node run, or of an item of its map. Raises KeyError."""
+        return self.node(split_ref(ref)[0])
+
+    def lane(self, ref: str, priority: int) -> Lane:
+        """Where a node run waits for its slots; `priority` is that of its run, which the node's own goes before."""
+        node = self.node_of(ref)
+        return Lane(node.needs_slots, self.workflow, node.priority or priority)
 
     def node(self, name: str) -> NodeDef:
         """The node called `name`. Raises KeyError."""

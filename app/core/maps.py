@@ -11,7 +11,8 @@ from app.core.graph import NodeDef
 from app.core.round import Round
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_TERMINAL, NodeStatus
-from app.core.view import NodeView, Value, split_ref
+from app.core.tasks import split_ref
+from app.core.view import NodeView, Value
 from app.errors import ExpressionError
 
 

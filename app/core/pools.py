@@ -107,10 +107,9 @@ class Waiting(NamedTuple):
     @classmethod
     def parse(cls, text: bytes | str) -> Waiting:
         """Raises ValueError for anything else."""
-        parts = (text.decode() if isinstance(text, bytes) else text).split("|")
-        needs, workflow, priority, since, version, run, ref, attempt, launch = parts
-        lane = Lane(needs, workflow, int(priority))
-        return cls(lane, int(since), int(version), Task(run, ref, int(attempt), int(launch)))
+        parts = (text.decode() if isinstance(text, bytes) else text).split("|", 5)
+        needs, workflow, priority, since, version, task = parts
+        return cls(Lane(needs, workflow, int(priority)), int(since), int(version), Task.parse(task))
 
 
 @dataclass(slots=True)

@@ -15,7 +15,8 @@ from app.core.graph import NodeDef
 from app.core.mapdata import Items, reference
 from app.core.signals import Signal, SignalKind
 from app.core.states import Ending, NodeStatus, RunStatus, check_node, check_run
-from app.core.view import Changes, NodeChange, NodeView, Value, View, split_ref
+from app.core.tasks import split_ref
+from app.core.view import Changes, NodeChange, NodeView, Value, View
 
 MAX_CHANGES = 500
 """Node runs that one commit touches at most, so that no script holds the store for long."""
@@ -70,7 +71,7 @@ class Round:
             self.changes.append.append(signal)
 
     def definition(self, ref: str) -> NodeDef:
-        return self.graph.node(split_ref(ref)[0])
+        return self.graph.node_of(ref)
 
     def node(self, ref: str) -> NodeView:
         """The loaded node run. Raises NotLoaded."""

@@ -12,7 +12,8 @@ from app.core.graph import Edge, Join, Kind, NodeDef
 from app.core.round import NotLoaded, Round
 from app.core.signals import Signal, SignalKind
 from app.core.states import Ending, NodeStatus
-from app.core.view import JoinCount, split_ref
+from app.core.tasks import split_ref
+from app.core.view import JoinCount
 from app.errors import ExpressionError
 
 

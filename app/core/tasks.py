@@ -6,6 +6,12 @@ from hashlib import blake2b
 from typing import NamedTuple
 
 
+def split_ref(ref: str) -> tuple[str, int | None]:
+    """The node's name and, for an item of a map, its index."""
+    name, colon, index = ref.partition(":")
+    return name, int(index) if colon else None
+
+
 def timer_member(run: str, ref: str) -> str:
     """The member of the timers that belongs to a node run."""
     return f"{run}|{ref}"

@@ -45,12 +45,6 @@ RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz",
 DEFAULT_PRIORITY = 3
 
 
-def split_ref(ref: str) -> tuple[str, int | None]:
-    """The node's name and, for an item of a map, its index."""
-    name, colon, index = ref.partition(":")
-    return name, int(index) if colon else None
-
-
 @dataclass(slots=True)
 class NodeView:
     """A node run as it was loaded. Times are ms since the epoch, 0 where they have not come."""

@@ -171,7 +171,7 @@ class Admission:
         if not marks:
             return Heads()
         now = int(seconds) * 1000 + int(micros) // 1000
-        waits = {pool.decode(): _reservation(mark) for pool, mark in pairs(marks)}
+        waits = {pool.decode(): reservation(mark) for pool, mark in pairs(marks)}
         slots = {pool.decode(): int(count) for pool, count in pairs(set_slots)}
         aged = [Lane.parse(lane) for lane, due in pairs(aging) if float(due) <= now]
         room = Room({}, {pool: mark for pool, mark in waits.items() if mark[1]})
@@ -278,7 +278,7 @@ class Admission:
         }
 
 
-def _reservation(mark: bytes) -> tuple[int, str]:
+def reservation(mark: bytes) -> tuple[int, str]:
     """(slots, member) of a value of `waits`; (0, "") where nothing is reserved."""
     slots, _, owner = mark.decode().partition(" ")
     return (int(slots), owner) if owner else (0, "")

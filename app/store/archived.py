@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from typing import Any
 
-from app.core.view import split_ref
+from app.core.tasks import split_ref
 from app.errors import NotFound
 from app.store.archive import FORMAT, ArchiveFiles, Line
 from app.store.history import order

@@ -11,10 +11,10 @@ import orjson
 
 from app.core.decide import wanted
 from app.core.graph import Graph
-from app.core.pools import Lane, Waiting, pools_of
+from app.core.pools import Waiting, pools_of
 from app.core.signals import Signal, SignalKind, decode, encode
 from app.core.tasks import Task, timer_member
-from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View, split_ref
+from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
 from app.errors import CommitConflict, EngineFault
 from app.store.client import Arg, Batcher, Script, heard, pairs
 from app.store.extras import extras
@@ -210,7 +210,7 @@ def _held(view: View, ended: Sequence[tuple[str, int, int]]) -> Held:
     held: Held = {}
     for ref, attempt, launch in ended:
         task = Task(view.run.id, ref, attempt, launch).encode()
-        node = view.graph.node(split_ref(ref)[0])
+        node = view.graph.node_of(ref)
         for need in pools_of(node.needs_slots, view.run.workflow):
             held.setdefault(need, []).append(task)
     return held
@@ -218,8 +218,7 @@ def _held(view: View, ended: Sequence[tuple[str, int, int]]) -> Held:
 
 def waiting(view: View, ready: tuple[str, int, int]) -> Waiting:
     """A node run that a decision made ready, as it stands in the queue; one that waits already keeps its place."""
-    run, node = view.run, view.graph.node(split_ref(ready[0])[0])
-    lane = Lane(node.needs_slots, run.workflow, node.priority or run.priority)
+    run, lane = view.run, view.graph.lane(ready[0], view.run.priority)
     return Waiting(lane, view.nodes[ready[0]].ready, run.version, Task(run.id, *ready))
 
 

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 from app.core.graph import Graph
 from app.core.pools import Lane, Waiting
 from app.core.tasks import Task
-from app.core.view import DEFAULT_PRIORITY, split_ref
+from app.core.view import DEFAULT_PRIORITY
 from app.store.admission import Admission
 from app.store.client import Batcher, Script, pairs
 from app.store.keys import Keys
@@ -58,8 +58,7 @@ class Mending:
         if w is None:
             return ""
         graph = await self._graph(w.decode(), int(v))
-        node = graph.node(split_ref(task.ref)[0])
-        lane = Lane(node.needs_slots, graph.workflow, node.priority or int(y or DEFAULT_PRIORITY))
+        lane = graph.lane(task.ref, int(y or DEFAULT_PRIORITY))
         return Waiting(lane, since, graph.version, task).encode()
 
     async def file_strays(self) -> int:

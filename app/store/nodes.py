@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from time import time_ns
@@ -25,6 +25,8 @@ RECORDS = Script("records")
 HEARTBEAT = Script("heartbeat")
 FAIL = Script("fail")
 
+INLINE_INPUTS = 1 << 20
+"""Bytes of the inputs that travel with what starts a node; the rest by reference."""
 MAX_RECORDS = 100_000
 """Failed records that a node run keeps; further ones are only counted by the node itself."""
 
@@ -69,6 +71,19 @@ class Started:
     metadata: Any
     inputs: dict[str, bytes | None]
     """Metadata of each upstream node as JSON."""
+
+    def told(self, href: Callable[[str], str]) -> dict[str, Any]:
+        """The inputs as they are told: inline up to INLINE_INPUTS bytes together, beyond that as {"$href"}."""
+        found: dict[str, Any] = {}
+        total = 0
+        for name, raw in self.inputs.items():
+            size = len(raw or b"")
+            if total + size > INLINE_INPUTS:
+                found[name] = {"$href": href(name)}
+            else:
+                total += size
+                found[name] = None if raw is None else orjson.Fragment(raw)
+        return found
 
 
 class Nodes:

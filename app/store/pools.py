@@ -10,10 +10,10 @@ from app.core.graph import Graph
 from app.core.pools import GLOBAL, WORKFLOW, Lane, Waiting
 from app.core.round import iso
 from app.core.states import NODE_LIVE, NodeStatus
-from app.core.tasks import Task
-from app.core.view import DEFAULT_PRIORITY, split_ref
+from app.core.tasks import Task, split_ref
+from app.core.view import DEFAULT_PRIORITY
 from app.errors import NotFound
-from app.store.admission import Admission
+from app.store.admission import Admission, reservation
 from app.store.client import Batcher, Script, pairs
 from app.store.keys import Keys
 
@@ -180,8 +180,8 @@ class Pools:
         marks = await self._batcher.call("HMGET", self._keys.waits, *(pool for pool, _ in needs))
         lacks: list[dict[str, Any]] = []
         for (pool, wants), mark in zip(needs, marks, strict=True):
-            aside, _, owner = (mark or b"").decode().partition(" ")
-            kept = int(aside) if owner and owner != waiting.encode() else 0
+            aside, owner = reservation(mark or b"")
+            kept = aside if owner != waiting.encode() else 0
             if slots[pool] - used[pool] - kept < wants:
                 lacks.append({"pool": pool, "slots": slots[pool], "used": used[pool], "wants": wants, "reserved": kept > 0,
                               "holders": (await self._shown(pool, prefix))[:FEW]})  # fmt: skip
@@ -196,6 +196,5 @@ class Pools:
         if w is None or s is None or NodeStatus(s.decode()) is not NodeStatus.READY:
             return None
         graph = await self._graph(w.decode(), int(v))
-        node = graph.node(split_ref(ref)[0])
-        lane = Lane(node.needs_slots, graph.workflow, node.priority or int(y or DEFAULT_PRIORITY))
+        lane = graph.lane(ref, int(y or DEFAULT_PRIORITY))
         return Waiting(lane, int(since or 0), graph.version, Task(run, ref, int(a or 0), int(l or 0)))

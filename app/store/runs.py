@@ -12,7 +12,7 @@ import orjson
 from app.core.graph import Graph, NodeDef
 from app.core.round import iso
 from app.core.states import RUN_TERMINAL, STEPS, NodeStatus
-from app.core.view import split_ref
+from app.core.tasks import split_ref
 from app.errors import NotFound
 from app.store.archived import Archived
 from app.store.client import Batcher, pairs, scan_place

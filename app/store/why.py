@@ -10,9 +10,10 @@ import orjson
 
 from app.core.durations import parse_instant
 from app.core.graph import Graph
+from app.core.reasons import MOST_NAMED, WHY_FIELDS, Facts, Reason, Record, RunRecord
 from app.core.states import NODE_TERMINAL, RUN_TERMINAL, NodeStatus, RunStatus
-from app.core.view import split_ref
-from app.core.why import MOST_NAMED, WHY_FIELDS, Facts, Reason, Record, RunRecord, why_node, why_run
+from app.core.tasks import split_ref
+from app.core.why import why_node, why_run
 from app.errors import NotFound
 from app.store.client import Batcher
 from app.store.history import History

@@ -196,7 +196,7 @@ async def test_inputs_beyond_the_inline_limit_go_by_reference(
     token_for: TokenFor,
     monkeypatch: pytest.MonkeyPatch,
 ):
-    monkeypatch.setattr("app.api.handlers.nodes.INLINE_INPUTS", 64)
+    monkeypatch.setattr("app.store.nodes.INLINE_INPUTS", 64)
     run = await begin()
     large = {"parts": ["x" * 100]}
     await store.batcher.call("HSET", store.keys.node(run, "read"), "s", "succeeded", "m", orjson.dumps(large))

@@ -21,7 +21,6 @@ import orjson
 
 from app.core.durations import parse_duration
 from app.core.signals import exit_of
-from app.core.view import split_ref
 from app.errors import StaleEpoch
 from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
@@ -74,7 +73,7 @@ class NoopExecutor(Executor):
         with contextlib.suppress(StaleEpoch):
             run = await self._store.runs.get(task.run)
             graph = await self._store.graphs.get(run["workflow"], run["version"])
-            node = graph.node(split_ref(task.ref)[0])
+            node = graph.node_of(task.ref)
             due_ms = min(node.timeouts.heartbeat_ms, node.timeouts.run_ms)
             started = await self._store.nodes.start(call, f"noop-{task.launch}", due_ms, [])
             config = node.config.value if started.config is None else started.config

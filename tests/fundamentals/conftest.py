@@ -10,8 +10,7 @@ import orjson
 import pytest
 
 from app.core.signals import Signal, SignalKind
-from app.core.tasks import Task
-from app.core.view import split_ref
+from app.core.tasks import Task, split_ref
 from app.settings import Settings
 from app.store.nodes import NodeCall, Started, StepReport
 from app.store.store import Store
@@ -51,7 +50,7 @@ class Program:
     async def start(self) -> Self:
         """Take hold of the attempt."""
         graph = await self._stage.store.graphs.get(*self._stage.versions[self.task.run])
-        node = graph.node(split_ref(self.task.ref)[0])
+        node = graph.node_of(self.task.ref)
         upstream = [graph.nodes[edge.node].name for edge in node.needs]
         self.started = await self._stage.store.nodes.start(
             self._call, self.instance, node.timeouts.heartbeat_ms, upstream

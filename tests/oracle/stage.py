@@ -19,8 +19,7 @@ import orjson
 from app.core.decide import decide
 from app.core.pools import Waiting
 from app.core.signals import Signal, SignalKind, exit_of
-from app.core.tasks import Task
-from app.core.view import split_ref
+from app.core.tasks import Task, split_ref
 from app.errors import CommitConflict, StaleEpoch
 from app.store.admission import Asking
 from app.store.engine import waiting

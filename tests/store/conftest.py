@@ -12,7 +12,7 @@ from app.core.pools import Lane, Waiting
 from app.core.round import iso
 from app.core.signals import Signal
 from app.core.tasks import Task
-from app.core.view import Changes, split_ref
+from app.core.view import Changes
 from app.store.admission import Asking
 from app.store.client import pairs
 from app.store.engine import Loaded
@@ -86,7 +86,7 @@ class Hand:
 
     async def _unqueued(self, task: Task) -> Waiting:
         workflow, version = (await self.store.workers.versions([task.run]))[task.run]
-        node = (await self.store.graphs.get(workflow, version)).node(split_ref(task.ref)[0])
+        node = (await self.store.graphs.get(workflow, version)).node_of(task.ref)
         return Waiting(Lane(node.needs_slots, workflow, node.priority or 3), 0, version, task)
 
     async def admit(self, *tasks: Task, start_ms: int = 60_000, fresh: bool = False) -> list[int]:

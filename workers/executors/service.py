@@ -32,7 +32,6 @@ from app.core.services import (
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_LIVE, STEPS, Step
 from app.core.tasks import Task
-from app.core.view import split_ref
 from app.errors import HeadraceError, NotFound, StaleEpoch, StepConflict, StoreUnavailable
 from app.secretfiles import SecretFiles
 from app.settings import Settings
@@ -41,7 +40,7 @@ from app.store.nodes import NodeCall, Started, StepReport
 from app.store.store import Store
 from workers.executors.base import Launch
 from workers.executors.servicecall import Request, Requests
-from workers.executors.webclient import CallError, WebClient, usable
+from workers.executors.webclient import Answer, CallError, WebClient, usable
 
 log = structlog.get_logger("headrace.services")
 
@@ -136,7 +135,7 @@ class ServiceExecutor:
             await self._let_go(call)
             return
         graph = await self._store.graphs.get(call.workflow, call.version)
-        node = graph.node(split_ref(task.ref)[0])
+        node = graph.node_of(task.ref)
         waiting = call.waiting
         if waiting is not None and waiting.location is None:
             await self._store.calls.look(task, OVERTIME_MS)
@@ -217,14 +216,7 @@ class ServiceExecutor:
     async def _exchange(self, request: Request, failures: int, seconds: float | None) -> Outcome:
         """One request and what its answer means, without a secret in it; the circuit of the host hears of it."""
         try:
-            answer = await self._client.send(
-                request.method,
-                request.url,
-                request.headers,
-                request.body,
-                limit=METADATA_LIMIT,
-                seconds=seconds,
-            )
+            answer = await self._send_out(request, seconds)
         except CallError as error:
             outcome: Outcome = Failed(error.type, error.message, error.retryable, host_fault=error.host_fault)
         else:
@@ -236,6 +228,11 @@ class ServiceExecutor:
         elif failures:
             await self._store.circuits.succeeded(request.host)
         return outcome
+
+    async def _send_out(self, request: Request, seconds: float | None) -> Answer:
+        return await self._client.send(
+            request.method, request.url, request.headers, request.body, limit=METADATA_LIMIT, seconds=seconds
+        )
 
     async def _end_with(self, call: Call, epoch: int, outcome: Outcome) -> None:
         if isinstance(outcome, Failed):
@@ -256,17 +253,8 @@ class ServiceExecutor:
         if call.waiting is not None and call.waiting.location is not None:
             graph = await self._store.graphs.get(call.workflow, call.version)
             try:
-                request = self._requests.cancel(
-                    call, graph.node(split_ref(call.task.ref)[0]), call.waiting.location
-                )
-                await self._client.send(
-                    request.method,
-                    request.url,
-                    request.headers,
-                    None,
-                    limit=METADATA_LIMIT,
-                    seconds=CANCEL_SECONDS,
-                )
+                request = self._requests.cancel(call, graph.node_of(call.task.ref), call.waiting.location)
+                await self._send_out(request, CANCEL_SECONDS)
             except (CallError, HeadraceError) as error:
                 log.info("a service was not told that its work is not wanted", host=host_of(call.waiting.location),
                          reason=error.message)  # fmt: skip

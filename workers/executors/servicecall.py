@@ -10,16 +10,12 @@ import orjson
 
 from app.core.graph import Graph, NodeDef
 from app.core.services import BODILESS, host_of, idempotency_key, same_origin
-from app.core.tasks import Task
+from app.core.tasks import Task, split_ref
 from app.core.tokens import CALLBACK, NEVER_MS, TokenClaims, sign
-from app.core.view import split_ref
 from app.secretfiles import SecretFiles
 from app.settings import Settings
 from app.store.calls import Call
 from app.store.nodes import Started
-
-INLINE_INPUTS = 1 << 20
-"""Bytes of the inputs that travel with a request; the rest by reference."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -82,25 +78,12 @@ class Requests:
         body: dict[str, Any] = {
             "run": task.run, "workflow": graph.workflow, "version": graph.version, "node": name, "attempt": task.attempt,
             "config": started.config if started.config is not None else node.config.render({}),
-            "inputs": self._inputs(task.run, started),
+            "inputs": started.told(lambda upstream: f"{self._runs}/{task.run}/nodes/{upstream}"),
             "callback": {"url": f"{self._callbacks}/{token}", "token": token},
         }  # fmt: skip
         if index is not None:
             body |= {"index": index, "item": started.item}
         return orjson.dumps(body)
-
-    def _inputs(self, run: str, started: Started) -> dict[str, Any]:
-        """Metadata by upstream node, inline up to INLINE_INPUTS bytes together, beyond that as {"$href"}."""
-        found: dict[str, Any] = {}
-        total = 0
-        for name, raw in started.inputs.items():
-            total += len(raw or b"")
-            if total > INLINE_INPUTS:
-                total -= len(raw or b"")
-                found[name] = {"$href": f"{self._runs}/{run}/nodes/{name}"}
-            else:
-                found[name] = None if raw is None else orjson.Fragment(raw)
-        return found
 
     def poll(self, call: Call, node: NodeDef, location: str) -> Request:
         """Ask for the result. The secret goes only to where the first request went."""

@@ -5,13 +5,11 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-import orjson
 from starlette.types import ASGIApp
 
 from app.api.context import Api
 from app.api.http import JSON_TYPE, Call, Reply, json_reply
 from app.api.protocol import (
-    INLINE_INPUTS,
     CheckpointRequest,
     FailRequest,
     HeartbeatRequest,
@@ -59,11 +57,13 @@ async def start(call: Call, api: Api) -> ASGIApp:
 
 
 def _start_body(claims: TokenClaims, node: NodeDef, started: Started, heartbeat_ms: int) -> dict[str, Any]:
+    name, _, index = claims.ref.partition(":")
+    inputs = f"/api/v1/runs/{claims.run}/nodes/{name}{f'/items/{index}' if index else ''}/inputs"
     body: dict[str, Any] = {
         "epoch": started.epoch,
         "attempt": started.attempt,
         "config": started.config if started.config is not None else node.config.render({}),
-        "inputs": _inputs(claims, started),
+        "inputs": started.told(lambda upstream: f"{inputs}/{upstream}"),
         "checkpoint": {
             "step": started.step,
             "seq": started.seq,
@@ -74,24 +74,7 @@ def _start_body(claims: TokenClaims, node: NodeDef, started: Started, heartbeat_
         "heartbeat": min(max(heartbeat_ms / 1000 / HEARTBEATS_PER_TIMEOUT, _SHORTEST), _LONGEST),
         "type": node.type,
     }
-    index = claims.ref.partition(":")[2]
     return body | {"item": started.item, "index": int(index)} if index else body
-
-
-def _inputs(claims: TokenClaims, started: Started) -> dict[str, Any]:
-    """Metadata by upstream node, inline up to INLINE_INPUTS bytes together, beyond that as {"$href"}."""
-    found: dict[str, Any] = {}
-    total = 0
-    for name, raw in started.inputs.items():
-        size = len(raw or b"")
-        if total + size > INLINE_INPUTS:
-            node, _, index = claims.ref.partition(":")
-            item = f"/items/{index}" if index else ""
-            found[name] = {"$href": f"/api/v1/runs/{claims.run}/nodes/{node}{item}/inputs/{name}"}
-        else:
-            total += size
-            found[name] = None if raw is None else orjson.Fragment(raw)
-    return found
 
 
 async def get_input(call: Call, api: Api) -> ASGIApp:

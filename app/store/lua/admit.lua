@@ -14,13 +14,9 @@
 --@include clock
 --@include used
 --@include lanes
+--@include take
 local fresh, lease, running = ARGV[1] == 'new', ARGV[2], ARGV[3]
-local position = 7
-local function take()
-  local value = ARGV[position]
-  position = position + 1
-  return value
-end
+position = 7
 
 local now, pools = now_ms(), {}
 for i = 1, tonumber(take()) do

@@ -3,17 +3,16 @@
 -- ARGV: run id, signal, event (JSON), number of terminal states, terminal states...
 -- Replies: the state of the run, 'queued' where only its receipt is there; false where there is no such run.
 --@include clock
+--@include ended
 --@include push
+--@include queued
 local state = redis.call('HGET', KEYS[1], 's')
 if not state then
-  local receipt = redis.call('HMGET', KEYS[5], 's', 'r')
-  if receipt[1] ~= 'queued' or receipt[2] ~= ARGV[1] then return false end
+  if not queued(KEYS[5], ARGV[1]) then return false end
   redis.call('HSETNX', KEYS[5], 'cr', now_ms())
   return 'queued'
 end
-for i = 5, 4 + tonumber(ARGV[4]) do
-  if state == ARGV[i] then return state end
-end
+if ended(state, 4) then return state end
 if redis.call('HSETNX', KEYS[1], 'cr', now_ms()) == 1 then
   redis.call('XADD', KEYS[4], '*', 'd', ARGV[3])
   push(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2])

@@ -11,12 +11,8 @@
 --       extras, which most commits do not have, each naming its key by its number behind the pools:
 --       hash fields (key, field, value); sorted members (key, score)
 -- Replies: {1, revision}; {0, 'revision'} or {0, 'node', index} when something is not as it was read: nothing is written.
-local position = 6
-local function take()
-  local value = ARGV[position]
-  position = position + 1
-  return value
-end
+--@include take
+position = 6
 
 if (redis.call('HGET', KEYS[1], 'k') or '0') ~= ARGV[4] then return {0, 'revision'} end
 local run_fields = {'k', tonumber(ARGV[4]) + 1}

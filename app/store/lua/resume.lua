@@ -4,10 +4,10 @@
 -- Replies: the state of the run, 'queued' where only its receipt is there; false where there is no such run.
 --@include clock
 --@include push
+--@include queued
 local run = redis.call('HMGET', KEYS[1], 's', 'pz')
 if not run[1] then
-  local receipt = redis.call('HMGET', KEYS[5], 's', 'r')
-  if receipt[1] ~= 'queued' or receipt[2] ~= ARGV[1] then return false end
+  if not queued(KEYS[5], ARGV[1]) then return false end
   redis.call('HDEL', KEYS[5], 'pz')
   return 'queued'
 end

@@ -12,8 +12,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from app.core.reasons import WHY_FIELDS, Code, Facts, Reason, Record, RunRecord
 from app.core.states import NODE_TERMINAL, RUN_TERMINAL, RunStatus
-from app.core.why import WHY_FIELDS, Code, Facts, Reason, Record, RunRecord, why_node, why_run
+from app.core.why import why_node, why_run
 from tests.unit.core.test_model import PARAMS, Oracle, Plan, Simulation, plans
 
 ENDS = {Code.SUCCEEDED, Code.FAILED, Code.BLOCKED, Code.SKIPPED, Code.CANCELLED}

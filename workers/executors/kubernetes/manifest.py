@@ -17,8 +17,7 @@ from kubernetes_asyncio import client as k8s
 from app.core.attempts import FINALIZE_GRACE_MS
 from app.core.graph import NodeDef
 from app.core.podspec import PodSpec, Resources
-from app.core.tasks import Task
-from app.core.view import split_ref
+from app.core.tasks import Task, split_ref
 
 TASK = "headrace.dev/task"
 """Annotation: the task, as Task.encode() gives it."""

@@ -1,0 +1,7 @@
+-- take(): the next argument, from `position` on.
+local position = 1
+local function take()
+  local value = ARGV[position]
+  position = position + 1
+  return value
+end
