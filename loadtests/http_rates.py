@@ -79,7 +79,8 @@ async def site() -> AsyncGenerator[Site]:
 
 async def _serve(valkey: EmbeddedValkey, port: int) -> asyncio.subprocess.Process:
     environment = {**os.environ, "HEADRACE_REDIS_URL": valkey.url, "HEADRACE_BOOTSTRAP_KEY": KEY,
-                   "HEADRACE_LOG_LEVEL": "error", "HEADRACE_LOG_DIR": tempfile.gettempdir()}  # fmt: skip
+                   "HEADRACE_LOG_LEVEL": "error", "HEADRACE_LOG_DIR": tempfile.gettempdir(),
+                   "HEADRACE_EXECUTORS": "kubernetes"}  # fmt: skip
     return await asyncio.create_subprocess_exec(
         sys.executable, "-m", "uvicorn", "--factory", "loadtests.http_rates:application", "--port", str(port),
         "--no-access-log", "--log-level", "error", "--loop", "uvloop", "--http", "httptools", env=environment,
