@@ -46,7 +46,7 @@ class Recovery:
         holders = await self._store.pools.all_holders()
         live = await workers.live()
         running = await self._store.calls.held()
-        for host in {record["host"] for record in live.values()}:
+        for host in {host for record in live.values() for host in (record["host"], *record.get("hosts", ()))}:
             running |= (await workers.processes(host)).keys()
         suspects = [task for task in holders if task not in running and not await workers.is_launching(task)]
         now = monotonic()

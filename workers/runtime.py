@@ -10,6 +10,7 @@ from typing import Any
 
 import structlog
 
+from app.core.placement import KUBERNETES
 from app.errors import HeadraceError, StoreUnavailable
 from app.settings import Settings
 from app.store.store import Store
@@ -96,7 +97,14 @@ class Runtime:
             await asyncio.sleep(ANNOUNCE)
 
     async def _announce_once(self) -> None:
-        record = {"host": host(), "pid": os.getpid(), "capacity": self.settings.worker_capacity}
+        executors = self.settings.executors.split(",")
+        clusters = [KUBERNETES] if KUBERNETES in (name.strip() for name in executors) else []
+        record = {
+            "host": host(),
+            "hosts": clusters,
+            "pid": os.getpid(),
+            "capacity": self.settings.worker_capacity,
+        }
         await self.store.workers.announce(self.id, record)
 
     async def _note_restart(self) -> None:

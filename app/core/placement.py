@@ -17,9 +17,10 @@ from app.core.spec import Workflow
 from app.errors import UsageError
 
 PROCESS = "process"
+KUBERNETES = "kubernetes"
 SERVICE = "service"
 """The executor of service nodes; every worker has it, no document names it."""
-IMAGE_EXECUTORS = frozenset({"container", "kubernetes"})
+IMAGE_EXECUTORS = frozenset({"container", KUBERNETES})
 """Those that run an image."""
 EXECUTORS = frozenset({PROCESS, *IMAGE_EXECUTORS})
 """What HEADRACE_EXECUTORS may list and the field `executor` of a node may name."""

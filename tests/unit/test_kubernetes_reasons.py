@@ -1,0 +1,125 @@
+"""What the cluster says of a launch becomes one fact: it goes on, it waits, or it ended so (rules 11-13)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from app.core.signals import exit_of
+from app.core.tasks import Task
+from workers.executors.kubernetes.client import ClusterError
+from workers.executors.kubernetes.executor import quota
+from workers.executors.kubernetes.reasons import Waiting, ended, gone, started, waiting
+from workers.executors.kubernetes.watch import Relist, event
+
+TASK = Task("r1", "price", 1, 0)
+JOB: dict[str, Any] = {"metadata": {"name": "hr-price-1"}, "status": {"active": 1}}
+FAILED: dict[str, Any] = {
+    "status": {"conditions": [{"type": "Failed", "status": "True", "reason": "BackoffLimitExceeded"}]}
+}
+
+
+def pod(
+    phase: str, state: dict[str, Any], *, conditions: tuple[Any, ...] = (), **metadata: Any
+) -> dict[str, Any]:
+    """A pod whose container is in that state."""
+    return {
+        "metadata": {"uid": "u1", "creationTimestamp": "2026-01-01T00:00:00Z", **metadata},
+        "status": {
+            "phase": phase,
+            "conditions": list(conditions),
+            "containerStatuses": [{"name": "node", "state": state}],
+        },
+    }
+
+
+def over(code: int, **more: Any) -> dict[str, Any]:
+    phase = "Failed" if code else "Succeeded"
+    return pod(phase, {"terminated": {"exitCode": code, **more}})
+
+
+def test_a_running_container_has_started_and_is_no_end():
+    running = pod("Running", {"running": {"startedAt": "2026-01-01T00:00:00Z"}})
+    assert started(running)
+    assert waiting(running) is None
+    assert ended(TASK, JOB, [running]) is None
+
+
+def test_an_exit_with_0_carries_the_json_that_the_program_left():
+    assert ended(TASK, JOB, [over(0, message='{"n":1}')]) == exit_of(TASK, code=0, output='{"n":1}')
+
+
+def test_metadata_that_is_no_json_fails_the_attempt():
+    end = ended(TASK, JOB, [over(0, message="hello")])
+    assert end is not None
+    assert (end.type, end.infra) == ("bad_output", False)
+
+
+def test_another_exit_code_ends_the_attempt_and_is_no_infrastructure_fault():
+    assert ended(TASK, JOB, [over(3, reason="Error")]) == exit_of(TASK, code=3)
+
+
+def test_memory_past_the_limit_is_named():
+    end = ended(TASK, JOB, [over(137, reason="OOMKilled")])
+    assert end is not None
+    assert (end.code, end.type, end.infra) == (137, "OOMKilled", False)
+
+
+DISRUPTED = pod(
+    "Failed",
+    {"terminated": {"exitCode": 137}},
+    conditions=({"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"},),
+)
+
+
+def test_a_disrupted_pod_is_no_end_while_its_job_goes_on():
+    assert ended(TASK, JOB, [DISRUPTED]) is None
+
+
+def test_a_disrupted_pod_of_a_failed_job_is_an_infrastructure_fault():
+    end = ended(TASK, FAILED, [DISRUPTED])
+    assert end is not None
+    assert end.infra
+    assert "EvictionByEvictionAPI" in end.message
+
+
+def test_a_pod_that_someone_deleted_is_an_infrastructure_fault():
+    deleted = pod("Failed", {"terminated": {"exitCode": 143}}, deletionTimestamp="2026-01-01T00:00:01Z")
+    end = ended(TASK, JOB, [deleted])
+    assert end is not None
+    assert (end.type, end.infra) == ("lost", True)
+
+
+def test_a_failed_job_without_a_pod_and_a_deleted_job_are_infrastructure_faults():
+    end = ended(TASK, FAILED, [])
+    assert end is not None
+    assert end.infra
+    assert gone(TASK).infra
+
+
+@pytest.mark.parametrize("reason", ["ImagePullBackOff", "InvalidImageName", "CreateContainerConfigError"])
+def test_a_container_that_cannot_begin_says_why(reason: str):
+    assert waiting(pod("Pending", {"waiting": {"reason": reason, "message": "no"}})) == Waiting(reason, "no")
+
+
+def test_a_pod_without_a_machine_is_unschedulable():
+    no_room = {"type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": "0/1 nodes"}
+    assert waiting(pod("Pending", {}, conditions=(no_room,))) == Waiting("Unschedulable", "0/1 nodes")
+
+
+def test_a_container_that_is_being_made_waits_for_nothing_unusual():
+    assert waiting(pod("Pending", {"waiting": {"reason": "ContainerCreating"}})) is None
+
+
+@pytest.mark.parametrize(
+    "line", [b"half {", b'"text"', b'{"type":"ERROR","object":{"code":410,"reason":"Expired"}}']
+)
+def test_a_watch_that_says_anything_but_an_event_is_listed_anew(line: bytes):
+    with pytest.raises(Relist):
+        event(line)
+
+
+def test_only_a_full_namespace_is_waited_for():
+    assert quota(ClusterError(403, "Forbidden", "exceeded quota: jobs"))
+    assert not quota(ClusterError(403, "Forbidden", "violates PodSecurity"))

@@ -1,0 +1,133 @@
+"""What a Job and its pods say of a launch: it runs, it waits and why, or it ended. Pure; JSON as the API server gives it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import orjson
+
+from app.core.signals import Signal, exit_of
+from app.core.tasks import Task
+from workers.executors.kubernetes.manifest import CONTAINER, OUTPUT_LIMIT
+
+Object = Mapping[str, Any]
+
+
+@dataclass(slots=True, frozen=True)
+class Waiting:
+    """Why a launch does not run yet: ImagePullBackOff, Unschedulable, ... and the cluster's own words."""
+
+    reason: str
+    message: str = ""
+
+
+def _conditions(thing: Object) -> dict[str, Any]:
+    """The conditions that are there, true or not, by type."""
+    return {each.get("type"): each for each in (thing.get("status") or {}).get("conditions") or []}
+
+
+def _true(thing: Object, kind: str) -> Any:
+    found = _conditions(thing).get(kind)
+    return found if found and found.get("status") == "True" else None
+
+
+def _state(pod: Object) -> Mapping[str, Any]:
+    """The state of our container: one of waiting, running, terminated; empty before the kubelet says anything."""
+    for each in (pod.get("status") or {}).get("containerStatuses") or []:
+        if each.get("name") == CONTAINER:
+            return each.get("state") or {}
+    return {}
+
+
+def started(pod: Object) -> bool:
+    """Whether the container of a pod runs, or ran."""
+    state = _state(pod)
+    return "running" in state or "terminated" in state
+
+
+def over(pod: Object) -> bool:
+    """Whether a pod has ended."""
+    return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
+
+
+def waiting(pod: Object) -> Waiting | None:
+    """Why a pod does not run yet; None where it does, or where nothing is unusual."""
+    if started(pod):
+        return None
+    scheduled = _conditions(pod).get("PodScheduled") or {}
+    if scheduled.get("status") == "False":
+        return Waiting(str(scheduled.get("reason") or "Unschedulable"), _short(scheduled.get("message")))
+    held = _state(pod).get("waiting") or {}
+    reason = str(held.get("reason") or "")
+    if reason in ("", "ContainerCreating", "PodInitializing"):
+        return None
+    return Waiting(reason, _short(held.get("message")))
+
+
+def ended(task: Task, job: Object, pods: Iterable[Object]) -> Signal | None:
+    """The end of a launch; None while it may go on.
+
+    A pod that was disrupted is no end while its Job goes on: Kubernetes makes another one.
+    """
+    newest = sorted(pods, key=lambda pod: str((pod.get("metadata") or {}).get("creationTimestamp") or ""))
+    failed = _true(job, "Failed")
+    for pod in reversed(newest):
+        if over(pod) and (failed or not _true(pod, "DisruptionTarget")):
+            return pod_end(task, pod)
+    if failed:
+        return _job_end(task, str(failed.get("reason") or ""), _short(failed.get("message")))
+    if _true(job, "Complete"):
+        return exit_of(task, code=0)
+    return None
+
+
+def gone(task: Task) -> Signal:
+    """The end of a launch whose Job was deleted."""
+    return exit_of(task, type="lost", message="the Job of this launch was deleted", infra=True)
+
+
+def pod_end(task: Task, pod: Object) -> Signal:
+    """The end of a launch whose pod is over (phase Succeeded or Failed)."""
+    status: Any = pod.get("status") or {}
+    last = _state(pod).get("terminated") or {}
+    code, reason = last.get("exitCode"), str(last.get("reason") or status.get("reason") or "")
+    if code == 0:
+        return _succeeded(task, str(last.get("message") or ""))
+    disrupted = _true(pod, "DisruptionTarget")
+    deleted = (pod.get("metadata") or {}).get("deletionTimestamp")
+    if disrupted or deleted or code is None:
+        cause = disrupted.get("reason") if disrupted else reason
+        text = f"the pod was taken away ({cause or 'Deleted'})"
+        told = _short((disrupted or status).get("message"))
+        return exit_of(task, code=code, type="lost", message=f"{text}: {told}" if told else text, infra=True)
+    if reason == "OOMKilled":
+        return exit_of(
+            task, code=code, type="OOMKilled", message="the container used more memory than its limit"
+        )
+    named = "" if reason in ("", "Error") else reason
+    return exit_of(task, code=code, type=named, message=_short(last.get("message")) if named else "")
+
+
+def _succeeded(task: Task, message: str) -> Signal:
+    """An exit with 0 and what the program left as its metadata."""
+    if not message.strip():
+        return exit_of(task, code=0)
+    try:
+        orjson.loads(message)
+    except ValueError:
+        cut = len(message.encode()) >= OUTPUT_LIMIT
+        text = f"longer than {OUTPUT_LIMIT} bytes" if cut else "no JSON"
+        return exit_of(task, code=0, type="bad_output", message=f"the metadata is {text}")
+    return exit_of(task, code=0, output=message)
+
+
+def _job_end(task: Task, reason: str, message: str) -> Signal:
+    if reason == "DeadlineExceeded":
+        return exit_of(task, type="timeout", message="the Job ran into its deadline")
+    return exit_of(task, type="lost", message=f"the Job failed ({reason}): {message}", infra=True)
+
+
+def _short(text: object) -> str:
+    return str(text or "")[:500]
