@@ -21,8 +21,7 @@ from app.core.placement import KUBERNETES, Placement
 from app.core.podspec import PodSpec, Resources
 from app.core.signals import Signal
 from app.core.states import NODE_LIVE
-from app.core.tasks import Task
-from app.core.view import split_ref
+from app.core.tasks import Task, split_ref
 from app.errors import NotFound, StoreUnavailable, Unavailable
 from app.settings import Settings
 from app.store.store import Store
