@@ -14,16 +14,17 @@ from typing import Any, TypeVar
 
 import structlog
 
+from app.core.concurrency import OnLimit
 from app.core.decide import decide, fail_run
 from app.core.graph import Graph
 from app.core.signals import Signal, SignalKind
 from app.core.view import Changes
-from app.errors import CommitConflict, EngineFault, NotFound, StoreUnavailable
+from app.errors import CommitConflict, EngineFault, ExpressionError, HeadraceError, NotFound, StoreUnavailable
 from app.settings import Settings
 from app.store.engine import Guess, Loaded, waiting
 from app.store.store import Store
 from app.store.streams import Entry, SharedStream
-from app.store.triggers import ENTRY_VERSION, read_trigger
+from app.store.triggers import ENTRY_VERSION, Placed, read_trigger
 from workers.dispatch import Dispatcher
 
 log = structlog.get_logger("headrace.consumer")
@@ -169,6 +170,8 @@ class RunHandler:
         if changes.release:
             self._dispatcher.freed(view.graph, changes.release)
         if changes.finished is not None:
+            if view.run.concurrency:
+                await self._store.concurrency.promote(view.run.workflow, view.run.concurrency)
             log.info("run ended", run=view.run.id, workflow=view.run.workflow, status=changes.finished)
 
     def _remember(self, run: str, graph: Graph, changes: Changes) -> None:
@@ -230,9 +233,14 @@ class TriggerHandler:
             if entry.deliveries > self._max_deliveries:
                 raise ValueError(f"delivered {entry.deliveries} times without success")
             graph = await self._store.graphs.get(trigger.workflow, trigger.version)
-        except (ValueError, NotFound) as error:
-            reason = error.message if isinstance(error, NotFound) else str(error)
+            limit = graph.concurrency and graph.concurrency.limit(
+                trigger.record["p"], trigger.record.get("ev")
+            )
+        except (ValueError, NotFound, ExpressionError) as error:
+            reason = error.message if isinstance(error, HeadraceError) else str(error)
             log.error("trigger buried", receipt=receipt, reason=reason)
             await self._store.triggers.bury(entry.id, receipt, entry.fields.get(b"d", b""), reason)
             return
-        await self._store.triggers.start_run(trigger, len(graph.nodes))
+        placed = await self._store.triggers.place_run(trigger, len(graph.nodes), limit)
+        if placed is Placed.WAITS and limit is not None and limit.on_limit is OnLimit.CANCEL_RUNNING:
+            await self._store.concurrency.make_room(trigger.workflow, limit.digest)

@@ -18,6 +18,7 @@ from workers.consumer import RunHandler, StreamLoop, TriggerHandler
 from workers.dispatch import Dispatcher
 from workers.executors.base import Executor, Report
 from workers.executors.process import host
+from workers.places import Places
 from workers.recovery import Recovery
 from workers.retention import Retention
 from workers.timers import Timers
@@ -42,6 +43,7 @@ class Runtime:
         self.executor = make_executor(store, self.id, store.workers.exited)
         self.dispatcher = Dispatcher(store, self.executor, settings)
         self.timers = Timers(store.engine)
+        self.places = Places(store.concurrency)
         active = store.stream(store.keys.active, self.id)
         triggers = store.stream(store.keys.triggers, self.id)
         self.runs = StreamLoop(
@@ -66,7 +68,7 @@ class Runtime:
             "runs": self.runs.read(), "runs kept": self.runs.keep(), "triggers": self.triggers.read(),
             "triggers kept": self.triggers.keep(), "timers": self.timers.run(), "dispatch": self.dispatcher.run(),
             "leases": self.dispatcher.renew(), "executor": self.executor.run(), "health": self._announce(),
-            "logs": self.retention.run(),
+            "logs": self.retention.run(), "places": self.places.run(),
         }.items():  # fmt: skip
             self._supervise(name, loop)
         log.info("worker started", worker=self.id)

@@ -208,6 +208,26 @@ RUNS = [
 CONTROL = [
     Route(
         "POST",
+        f"{_W}/pause",
+        control.pause_workflow,
+        "Pause: its triggers are accepted and wait, its runs go on",
+        "control",
+        OPERATE,
+        response=s.WorkflowPaused,
+        status=202,
+    ),
+    Route(
+        "POST",
+        f"{_W}/resume",
+        control.resume_workflow,
+        "Let what waited begin",
+        "control",
+        OPERATE,
+        response=s.WorkflowPaused,
+        status=202,
+    ),
+    Route(
+        "POST",
         f"{RUN}/cancel",
         control.cancel_run,
         "Cancel: its node runs are stopped, nothing of it begins any more",

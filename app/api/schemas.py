@@ -65,6 +65,13 @@ class Asked(BaseModel):
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
+class WorkflowPaused(BaseModel):
+    """Since when no further run of the workflow begins; null: they begin."""
+
+    workflow: str
+    paused: str | None
+
+
 class ReceiptOf(BaseModel):
     """One receipt of a webhook."""
 

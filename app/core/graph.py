@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import orjson
 
+from app.core.concurrency import Concurrency
 from app.core.durations import parse_duration, parse_instant
 from app.core.expressions import Env, Expression, Template, expression
 from app.core.pools import Lane, needs_of
@@ -188,6 +189,7 @@ class Graph:
     """Indices of the nodes that `output` reads."""
     retention_ms: int | None = None
     """How long a finished run is kept; None: as long as the installation says."""
+    concurrency: Concurrency | None = None
     timeout_ms: int | None = None
     """Of the whole run, from its start; None: no limit."""
     fail_fast: bool = False
@@ -238,6 +240,7 @@ def compile_graph(document: Mapping[str, Any], *, version: int) -> Graph:
         params_schema=document.get("params"),
         output_reads=frozenset(index[name] for name in output.reads) if output else _NO_READS,
         retention_ms=parse_duration(document["retention"]) if "retention" in document else None,
+        concurrency=Concurrency.of(document),
         timeout_ms=parse_duration(document["timeout"]) if "timeout" in document else None,
         fail_fast=document.get("on_failure") == "fail",
     )

@@ -19,6 +19,8 @@ class Code(StrEnum):
     TRIGGER_QUEUED = "trigger_queued"
     NOT_DECIDED = "not_decided"
     PAUSED = "paused"
+    WORKFLOW_PAUSED = "workflow_paused"
+    CONCURRENCY = "concurrency"
     DEPENDENCY = "dependency"
     NODE = "node"
     POOL = "pool"
@@ -131,6 +133,21 @@ class Record:
 
 
 @dataclass(slots=True, frozen=True)
+class Held:
+    """A queued run that waits for a place of its concurrency key, or for its paused workflow."""
+
+    since: int
+    key: str = ""
+    most: int = 0
+    """Runs of the key at a time; 0: it has no key."""
+    running: Sequence[str] = ()
+    """Who has a place, the longest first; the first few."""
+    ahead: int = 0
+    workflow_paused: int = 0
+    """Since when; 0: it is not."""
+
+
+@dataclass(slots=True, frozen=True)
 class RunRecord:
     id: str
     status: RunStatus
@@ -141,6 +158,7 @@ class RunRecord:
     error: Mapping[str, Any] | None = None
     taken: bool = True
     """Its trigger was taken from the queue."""
+    held: Held | None = None
 
 
 @dataclass(slots=True, frozen=True)

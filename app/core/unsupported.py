@@ -20,7 +20,6 @@ class Row(NamedTuple):
 
 
 NOT_YET = (
-    Row("workflow", "concurrency", "limits on concurrent runs"),
     Row("node", "workflow", "child workflows"),
     Row("node", "approval", "approvals"),
     Row("node", "cache", "the cache of nodes"),

@@ -21,6 +21,9 @@ Node run (one hash, the checkpoint hash):
 Run (one hash):
   s status; w workflow; v version; p params; l labels; ev event (JSON); c created ms; b started ms; z ended ms
   e why its node runs are being cancelled: cancelled, timeout or failure; em since when ms; cr cancel asked for ms
+  ck its concurrency key's digest, cl the limit as JSON {key, max, on_limit, max_queued}; qz waits for a place since ms
+    (who runs and who waits: w:NAME:c:DIGEST and w:NAME:q:DIGEST of app/store/keys.py; "-" is the digest where it only
+    waits for its workflow, which is paused since `paused` of w:NAME)
   pz paused since ms; pt ms paused altogether before that; rz last resumed ms
   k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt;
   src source; y priority (absent: 3)
@@ -41,7 +44,7 @@ NODE_FIELDS = (
     "os", "of",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
-RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y")
+RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y", "ck")
 DEFAULT_PRIORITY = 3
 
 
@@ -116,16 +119,18 @@ class RunView:
     resumed: int = 0
     priority: int = DEFAULT_PRIORITY
     """Of its node runs that have none of their own: 1 to 5, 1 the most urgent."""
+    concurrency: str = ""
+    """The digest of the key under which it has or waits for a place; empty: none."""
 
     @classmethod
     def parse(cls, run: str, values: list[bytes | None]) -> RunView | None:
         """From the reply of HMGET RUN_FIELDS; None where there is no such run."""
-        s, w, v, p, ev, c, k, n, d, f, b, e, pz, pt, rz, y = values
+        s, w, v, p, ev, c, k, n, d, f, b, e, pz, pt, rz, y, ck = values
         if s is None or w is None:
             return None
         return cls(run, RunStatus(s.decode()), w.decode(), int(v or 0), int(k or 0), int(n or 0), int(d or 0),
                    int(f or 0), int(c or 0), p or b"{}", ev, int(b or 0), (e or b"").decode(), int(pz or 0),
-                   int(pt or 0), int(rz or 0), int(y or DEFAULT_PRIORITY))  # fmt: skip
+                   int(pt or 0), int(rz or 0), int(y or DEFAULT_PRIORITY), (ck or b"").decode())  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from app.core.graph import Graph, Join, Kind, NodeDef
-from app.core.reasons import MOST_NAMED, Code, Facts, Reason, Record, RunRecord
+from app.core.reasons import MOST_NAMED, Code, Facts, Held, Reason, Record, RunRecord
 from app.core.round import iso
 from app.core.states import NODE_TERMINAL, RUN_TERMINAL, STEPS, NodeStatus, RunStatus
 from app.core.tasks import split_ref
@@ -57,10 +57,26 @@ def _of_run(run: RunRecord, facts: Facts) -> Iterator[Reason]:
         text = f"the trigger waits in the queue, with {facts.triggers} in all" if facts.triggers > 1 else (
             "the trigger waits in the queue")  # fmt: skip
         yield Reason(Code.TRIGGER_QUEUED, text, run.created, {"queued": facts.triggers})
+    elif run.held is not None:
+        yield from _held(run.held)
     elif run.status is RunStatus.QUEUED:
         yield _not_decided(run.created)
     if run.paused:
         yield Reason(Code.PAUSED, "the run is paused: nothing of it starts", run.paused)
+
+
+def _held(held: Held) -> Iterator[Reason]:
+    if held.workflow_paused:
+        yield Reason(
+            Code.WORKFLOW_PAUSED, "its workflow is paused: no run of it begins", held.workflow_paused
+        )
+    elif not held.most:
+        yield _not_decided(held.since)
+    if held.most:
+        key = f" with the key '{held.key}'" if held.key else ""
+        text = f"at most {held.most} runs{key} go on at a time, and {held.ahead} wait before it"
+        members = {"key": held.key, "max": held.most, "running": list(held.running), "ahead": held.ahead}
+        yield Reason(Code.CONCURRENCY, text, held.since, members)
 
 
 def _not_decided(since: int) -> Reason:

@@ -169,9 +169,11 @@ class Engine:
         more_names, more_args = extras(keys, run, changes)
         names += (*(keys.pool(pool) for pool, _ in held), *more_names)
         if changes.finished is not None:
-            names.append(keys.finished)
+            place = loaded.view.run.workflow, loaded.view.run.concurrency
+            names += [keys.concurrency(*place), keys.concurrency_queue(*place), keys.finished]
         args: list[Arg] = [run, GROUP, entry, loaded.view.run.revision, changes.consumed]
         _sections(args, loaded, changes, held, dead)
+        _list(args, [1] if changes.finished is not None and loaded.view.run.concurrency else [])
         _list(args, [] if changes.finished is None else [loaded.now + self._pack_ms])
         args += more_args
         reply = await self._batcher.script(COMMIT, names, args, run)

@@ -37,10 +37,14 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | t:RECEIPT | hash | accept, start_run | 30 d | the receipt |
 | d:SCOPE:KEY | string | accept | 24 h | "receipt run body-hash" of the first use of an idempotency key |
 | runs, w:NAME:runs | zset | start_run | retention | run -> ms created |
-| w:NAME | hash | workflows | - | {version, etag, created, archived, ...} |
+| w:NAME | hash | workflows | - | {version, etag, created, archived, paused, ...} |
 | w:NAME:v:N | string | workflows | - | the canonical document of a version, node types pinned |
 | w:NAME:v | hash | workflows | - | version -> {etag, created, by} as JSON |
 | w:NAME:draft, w:NAME:layout | string | workflows | - | what the editor saves |
+| limited | zset | start_run, concurrency | - | workflow with waiting runs -> ms of the next look at it |
+| w:NAME:q | set | start_run, promote | - | digests of concurrency keys with waiting runs; - is only the paused workflow |
+| w:NAME:c:DIGEST | zset | start_run, promote, commit | - | run that has a place of the key -> ms since when |
+| w:NAME:q:DIGEST | zset | start_run, promote, commit | - | run that waits for one -> priority * 10^13 + ms since when |
 | workflows | zset (lex) | workflows | - | names |
 | w:NAME:hooks | hash | hooks | - | hook id -> its record as JSON |
 | h:DIGEST | string | hooks | - | sha256 of a hook's token -> "workflow id" |
@@ -84,6 +88,7 @@ class Keys:
         self.finished = f"{tag}:finished"
         self.gone = f"{tag}:gone"
         self.workflows = f"{tag}:workflows"
+        self.limited = f"{tag}:limited"
         self.node_types = f"{tag}:node-types"
         self.api_keys = f"{tag}:keys"
         self.secret = f"{tag}:secret"
@@ -171,6 +176,15 @@ class Keys:
 
     def workflow_runs(self, name: str) -> str:
         return f"{self.tag}:w:{name}:runs"
+
+    def waiting_keys(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:q"
+
+    def concurrency(self, name: str, digest: str) -> str:
+        return f"{self.tag}:w:{name}:c:{digest}"
+
+    def concurrency_queue(self, name: str, digest: str) -> str:
+        return f"{self.tag}:w:{name}:q:{digest}"
 
     def workflow_hooks(self, name: str) -> str:
         return f"{self.tag}:w:{name}:hooks"

@@ -17,6 +17,7 @@ from app.store.audit import Audit
 from app.store.calls import Calls
 from app.store.circuits import Circuits
 from app.store.client import Batcher, connect, translate
+from app.store.concurrency import ConcurrencyKeys
 from app.store.control import Control
 from app.store.engine import Engine
 from app.store.events import Events
@@ -68,6 +69,7 @@ class Store:
         self.map_items = MapItems(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
         self.control = Control(self.batcher, self.keys)
+        self.concurrency = ConcurrencyKeys(self.batcher, self.keys, self.control.cancel)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
         pack_ms = round(settings.pack_after * 1000)
         self.engine = Engine(self.batcher, self.keys, self.graphs.get, pack_ms=pack_ms)

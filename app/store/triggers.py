@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import StrEnum
 from typing import Any
 
 import orjson
 
+from app.core.concurrency import NO_LIMIT, Limit, rank
 from app.core.round import iso
 from app.core.signals import Signal, SignalKind, encode
 from app.core.states import RunStatus
@@ -72,6 +74,17 @@ class QueuedTrigger:
     version: int
     payload: bytes
     record: dict[str, Any]
+
+
+class Placed(StrEnum):
+    """What became of a trigger."""
+
+    STARTED = "started"
+    WAITS = "waits"
+    """Its run waits for a place of its concurrency key, or for its workflow, which is paused."""
+    REJECTED = "rejected"
+    KNOWN = "known"
+    """It was a run, or rejected, before."""
 
 
 class Triggers:
@@ -153,8 +166,12 @@ class Triggers:
         calls = [self._batcher.call("HMGET", self._keys.receipt(each), *fields) for each in receipts]
         return [_receipt(each, await call) for each, call in zip(receipts, calls, strict=True)]
 
-    async def start_run(self, trigger: QueuedTrigger, nodes: int) -> bool:
+    async def start_run(self, trigger: QueuedTrigger, nodes: int, limit: Limit | None = None) -> bool:
         """Make the run of a queued trigger, once; acknowledges the entry. True when it was not there before."""
+        return await self.place_run(trigger, nodes, limit) is not Placed.KNOWN
+
+    async def place_run(self, trigger: QueuedTrigger, nodes: int, limit: Limit | None) -> Placed:
+        """The same, and what became of it."""
         record = trigger.record
         fields: list[str | int | bytes] = [
             "s", RunStatus.QUEUED, "w", trigger.workflow, "v", trigger.version, "p", orjson.dumps(record["p"]),
@@ -166,16 +183,25 @@ class Triggers:
             fields += ["l", orjson.dumps(record["l"])]
         if record.get("ev") is not None:
             fields += ["ev", orjson.dumps(record["ev"])]
+        if limit is not None:
+            fields += ["cl", limit.encode()]
         event = orjson.dumps({"type": "run", "from": None, "to": RunStatus.QUEUED, "at": None})
         keys, run = self._keys, trigger.run
         reply = await self._batcher.script(
             START_RUN,
             [keys.triggers, keys.receipt(trigger.receipt), keys.run(run), keys.inbox(run), keys.active,
-             keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow)],
-            [GROUP, trigger.entry, run, _BEGIN, event, _CANCEL, len(fields) // 2, *fields],
+             keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow), *self._place_of(trigger.workflow, limit)],
+            [GROUP, trigger.entry, run, _BEGIN, event, _CANCEL, trigger.workflow, limit.digest if limit else NO_LIMIT,
+             limit.max if limit else 0, limit.most if limit else -1, rank(record.get("y", 3), 0),
+             limit.refusal if limit else "", len(fields) // 2, *fields],
             run,
         )  # fmt: skip
-        return reply == 1
+        return Placed(reply.decode())
+
+    def _place_of(self, workflow: str, limit: Limit | None) -> list[str]:
+        digest, keys = limit.digest if limit else NO_LIMIT, self._keys
+        return [keys.workflow(workflow), keys.limited, keys.waiting_keys(workflow),
+                keys.concurrency(workflow, digest), keys.concurrency_queue(workflow, digest)]  # fmt: skip
 
     async def bury(self, entry: str, receipt: str, payload: bytes, reason: str) -> None:
         """Make a trigger that cannot be started a dead letter."""

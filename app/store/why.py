@@ -8,9 +8,10 @@ from typing import Any
 
 import orjson
 
+from app.core.concurrency import Limit
 from app.core.durations import parse_instant
 from app.core.graph import Graph
-from app.core.reasons import MOST_NAMED, WHY_FIELDS, Facts, Reason, Record, RunRecord
+from app.core.reasons import MOST_NAMED, WHY_FIELDS, Facts, Held, Reason, Record, RunRecord
 from app.core.states import NODE_TERMINAL, RUN_TERMINAL, NodeStatus, RunStatus
 from app.core.tasks import split_ref
 from app.core.why import why_node, why_run
@@ -25,7 +26,9 @@ LOOKED_AT = 20_000
 """Node runs of one run that are looked through for those that go on, or failed."""
 PAGE = 1000
 NO_GRAPH = Graph("", 0, [], {}, [], None)
-RUN_FIELDS = ("s", "w", "v", "c", "b", "z", "pz", "x")
+FEW = 5
+"""Runs with a place that are named to one that waits."""
+RUN_FIELDS = ("s", "w", "v", "c", "b", "z", "pz", "x", "qz", "ck", "cl")
 
 Place = Callable[[str, str, str], Awaitable[dict[str, Any] | None]]
 """(run, ref, prefix of workflows whose runs may be named) -> the place of a ready node run in the queue"""
@@ -79,14 +82,27 @@ class Why:
         return _shown(why_run(NO_GRAPH, record, {}, Facts(record.ended)))
 
     async def _run(self, run: str) -> tuple[RunRecord, Graph]:
-        s, w, v, c, b, z, pz, x = await self._history.run(run, RUN_FIELDS)
+        s, w, v, c, b, z, pz, x, qz, ck, cl = await self._history.run(run, RUN_FIELDS)
         if s is None or w is None:
             return await self._queued(run)
         record = RunRecord(
             run, RunStatus(s.decode()), int(c or 0), int(b or 0), int(z or 0), int(pz or 0),
             orjson.loads(x) if x else None,
+            held=await self._held(run, w.decode(), int(qz), ck.decode(), cl) if qz and ck and s == b"queued" else None,
         )  # fmt: skip
         return record, await self._graph(w.decode(), int(v or 0))
+
+    async def _held(self, run: str, workflow: str, since: int, digest: str, limit: bytes | None) -> Held:
+        keys = self._keys
+        calls = [
+            self._batcher.call("HGET", keys.workflow(workflow), "paused"),
+            self._batcher.call("ZRANGE", keys.concurrency(workflow, digest), 0, FEW - 1),
+            self._batcher.call("ZRANK", keys.concurrency_queue(workflow, digest), run),
+        ]
+        paused, running, ahead = [await call for call in calls]
+        known = Limit.decode(limit) if limit else None
+        return Held(since, known.key[:200] if known else "", known.max if known else 0,
+                    [each.decode() for each in running], int(ahead or 0), int(paused or 0))  # fmt: skip
 
     async def _queued(self, run: str) -> tuple[RunRecord, Graph]:
         key = self._keys.receipt(receipt_of(run))

@@ -27,7 +27,8 @@ _TRIES = 16
 
 @dataclass(slots=True, frozen=True)
 class Head:
-    """What a workflow is now. Times are Unix milliseconds; `archived` is None while it is in use."""
+    """What a workflow is now. Times are Unix milliseconds; `archived` is None while it is in use,
+    `paused` while its runs begin."""
 
     name: str
     version: int
@@ -37,6 +38,7 @@ class Head:
     created: int
     updated: int
     archived: int | None
+    paused: int | None
 
 
 @dataclass(slots=True, frozen=True)
@@ -120,7 +122,7 @@ class Workflows:
 
     async def find(self, name: str) -> Head | None:
         """The head of a workflow, or None."""
-        fields = ["version", "last", "etag", "description", "created", "updated", "archived"]
+        fields = ["version", "last", "etag", "description", "created", "updated", "archived", "paused"]
         raw: list[bytes | None] = await self._batch.call("HMGET", self._keys.workflow(name), *fields)
         if raw[0] is None:
             return None
@@ -134,6 +136,7 @@ class Workflows:
             int(text[4] or 0),
             int(text[5] or 0),
             int(text[6]) if text[6] else None,
+            int(text[7]) if text[7] else None,
         )
 
     async def list(

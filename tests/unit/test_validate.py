@@ -193,7 +193,6 @@ class TestParams:
 
 
 UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "concurrency": ({}, {"concurrency": {"max": 1}}, "/concurrency"),
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
     "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
     "cache": ({"cache": {"key": "k", "ttl": "1h"}}, {}, "/nodes/a/cache"),
@@ -233,7 +232,9 @@ class TestNotSupported:
                 "last": {"needs": [{"node": "fan", "when": "nodes.fan.metadata.count > 0"}], "join": "all_done",
                          "allow_failure": True, "priority": 1, "pools": ["db", {"name": "g", "slots": 2}], "when": "params.go"},
             },
-            description="all of it", on_failure="fail", timeout="6h", params={"properties": {"go": {"type": "boolean"}}},
+            description="all of it", on_failure="fail", timeout="6h",
+            concurrency={"key": "${{ params.go }}", "max": 2, "on_limit": "reject"},
+            params={"properties": {"go": {"type": "boolean"}}},
             defaults={"retry": {"factor": 3}, "timeout": {"run": "3h", "queued": "1d"}},
             output={"n": "${{ nodes.fan.metadata.count }}"},
             triggers=[{"webhook": {"name": "h", "signature": "github"}}],

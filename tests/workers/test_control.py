@@ -118,3 +118,52 @@ async def test_an_ended_run_stays_as_it_is(working_site, what: str):
     (run,) = await site.fire({"a": {"type": "plain"}})
     assert await site.ended(run) == "succeeded"
     assert await ask(site, run, what) == "succeeded"
+
+
+async def test_one_at_a_time_in_the_order_they_came(working_site):
+    site = working_site
+    runs = await site.fire({"a": {"type": "plain"}}, times=5, concurrency={"max": 1})
+    for run in runs:
+        assert await site.ended(run) == "succeeded"
+    records = [await site.store.runs.get(run) for run in runs]
+    times = [record[name] for record in records for name in ("started", "ended")]
+    assert times == sorted(times)
+
+
+async def test_a_worker_killed_while_runs_wait_for_a_place(site):
+    doomed = await site.worker()
+    first, second = await site.fire({"a": GATED}, times=2, concurrency={"max": 1})
+    await site.waits("a")
+    doomed.kill()
+    doomed.wait()
+    await site.worker()
+    site.open("go")
+    assert [await site.ended(run) for run in (first, second)] == ["succeeded", "succeeded"]
+    await site.check(first, second)
+
+
+async def test_the_newest_run_takes_the_place_of_those_before_it(working_site):
+    site = working_site
+    limit = {"max": 1, "on_limit": "cancel_running"}
+    *old, newest = await site.fire(
+        {"a": {"type": "plain"}, "b": {"wait": {"duration": "1s"}}}, times=4, concurrency=limit
+    )
+    assert await site.ended(newest) == "succeeded"
+    assert {await site.ended(run) for run in old} <= {"cancelled", "succeeded"}
+
+
+async def test_a_paused_workflow_keeps_its_triggers_and_runs_them_when_it_is_resumed(working_site):
+    site = working_site
+    name = "held-back"
+    (before,) = await site.fire({"a": {"type": "plain"}}, name=name)
+    assert await site.ended(before) == "succeeded"
+    assert (await site.http.post(f"/workflows/{name}/pause")).status_code == 202
+    runs = await site.fire({"a": {"type": "plain"}}, name=name, times=3)
+
+    async def placed() -> bool:
+        return await site.store.batcher.call("EXISTS", *(site.keys.run(run) for run in runs)) == len(runs)
+
+    await site.until(placed, "the triggers are taken")
+    assert {(await site.store.runs.get(run))["status"] for run in runs} == {"queued"}
+    assert (await site.http.post(f"/workflows/{name}/resume")).status_code == 202
+    assert [await site.ended(run) for run in runs] == ["succeeded"] * 3

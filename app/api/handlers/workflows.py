@@ -38,6 +38,7 @@ def head_json(head: Head) -> dict[str, Any]:
     """A head as it is shown: ISO times."""
     record = asdict(head) | {"created": iso(head.created), "updated": iso(head.updated)}
     record["archived"] = iso(head.archived) if head.archived is not None else None
+    record["paused"] = iso(head.paused) if head.paused is not None else None
     return record
 
 

@@ -1,12 +1,14 @@
 -- Commit a decision: compare everything, then write everything, then acknowledge.
 -- KEYS: run, inbox, active, events, joins, queue, timers, launches, dead, node runs..., calls, holders of pools...,
---       then those that the extras name, then finished where the run ends
+--       then those that the extras name,
+--       then where the run ends: running runs and waiting runs of its concurrency key (or any two), finished
 -- ARGV: run id, group, entry id of active, revision, consumed signals, then sections, each led by its number of members:
 --       run fields (field, value); node runs (status, attempt, ms when won, number of fields, field, value, ...), in the order of KEYS;
 --       joins (field, value); timers to set (member, score); timers to remove (member); ready (member of the queue);
 --       no longer ready (member of the queue); release (task); slots given back (slots of each, number of tasks, tasks), in
 --       the order of KEYS; then events (a JSON list, or ''), without a number; then signals to append (JSON);
 --       dead letters (reason, JSON); calls to services that were given up (task);
+--       where the run ends and has a concurrency key (one member): anything;
 --       where the run ends (one member): ms when it is due in `finished`;
 --       extras, which most commits do not have, each naming its key by its number behind the pools:
 --       hash fields (key, field, value); sorted members (key, score)
@@ -69,6 +71,11 @@ for _ = 1, tonumber(take()) do
   redis.call('XADD', KEYS[9], '*', 'kind', 'run', 'id', ARGV[1], 'reason', reason, 'd', body)
 end
 for _ = 1, tonumber(take()) do redis.call('ZADD', KEYS[10 + count], 'XX', 0, take()) end
+for _ = 1, tonumber(take()) do
+  take()
+  redis.call('ZREM', KEYS[#KEYS - 2], ARGV[1])
+  redis.call('ZREM', KEYS[#KEYS - 1], ARGV[1])
+end
 for _ = 1, tonumber(take()) do redis.call('ZADD', KEYS[#KEYS], take(), ARGV[1]) end
 if position <= #ARGV then
   local function key() return KEYS[10 + count + pools + tonumber(take())] end

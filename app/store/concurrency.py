@@ -1,0 +1,141 @@
+"""Places of concurrency keys: who runs, who waits, and letting the next one begin."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from app.core.concurrency import NO_LIMIT, Limit, OnLimit, arrival, in_the_way
+from app.core.signals import Signal, SignalKind, encode
+from app.core.states import RUN_TERMINAL, RunStatus
+from app.errors import NotFound
+from app.store.client import Batcher, Script, pairs
+from app.store.engine import DUE
+from app.store.keys import Keys
+
+PROMOTE = Script("promote")
+UNLIST = Script("unlist")
+
+LOOK_MS = 5_000
+"""How often a workflow with waiting runs is looked at, whatever else happens."""
+MOST_AT_ONCE = 500
+"""Runs that one look lets begin, or one look at a key compares."""
+
+_BEGIN = encode(Signal(SignalKind.BEGIN))
+
+
+class ConcurrencyKeys:
+    """A key of a workflow is named by its digest; runs that only their paused workflow holds back are under NO_LIMIT."""
+
+    def __init__(self, batcher: Batcher, keys: Keys, cancel: Callable[[str], Awaitable[str]]) -> None:
+        self._batcher = batcher
+        self._keys = keys
+        self._cancel = cancel
+
+    # a workflow is paused ----------------------------------------------------------------------------------------
+
+    async def pause(self, workflow: str) -> None:
+        """No further run of it begins; triggers are accepted and wait. Those that go on do."""
+        await self._batcher.call(
+            "HSETNX", self._keys.workflow(workflow), "paused", time.time_ns() // 1_000_000
+        )
+
+    async def resume(self, workflow: str) -> None:
+        """What waited begins, in its order, as far as there are places."""
+        await self._batcher.call("HDEL", self._keys.workflow(workflow), "paused")
+        await self._batcher.call("ZADD", self._keys.limited, "XX", 0, workflow)
+
+    # places ------------------------------------------------------------------------------------------------------
+
+    async def running(self, workflow: str, digest: str) -> list[tuple[str, int]]:
+        """Who has a place of a key, and since when (ms), the longest first."""
+        key = self._keys.concurrency(workflow, digest)
+        return _scored(await self._batcher.call("ZRANGE", key, 0, MOST_AT_ONCE - 1, "WITHSCORES"))
+
+    async def waiting(self, workflow: str, digest: str) -> list[tuple[str, int]]:
+        """Who waits for a place of a key, and since when (ms), the next first."""
+        key = self._keys.concurrency_queue(workflow, digest)
+        return _scored(await self._batcher.call("ZRANGE", key, 0, MOST_AT_ONCE - 1, "WITHSCORES"))
+
+    async def promote(self, workflow: str, digest: str) -> int:
+        """Let as many begin as there are places for; how many did."""
+        keys, count = self._keys, 0
+        queue = keys.concurrency_queue(workflow, digest)
+        while count < MOST_AT_ONCE:
+            head = await self._batcher.call("ZRANGE", queue, 0, 0)
+            if not head:
+                break
+            run = head[0].decode()
+            limit = await self._limit(run)
+            names = [keys.workflow(workflow), keys.waiting_keys(workflow), keys.concurrency(workflow, digest), queue,
+                     keys.run(run), keys.inbox(run), keys.active]  # fmt: skip
+            args = [run, _BEGIN, limit.max if limit else 0, digest, RunStatus.QUEUED]
+            reply = await self._batcher.script(PROMOTE, names, args)
+            if reply in (b"paused", b"full"):
+                break
+            count += reply == b"started"
+        return count
+
+    async def _limit(self, run: str) -> Limit | None:
+        raw = await self._batcher.call("HGET", self._keys.run(run), "cl")
+        return Limit.decode(raw) if raw is not None else None
+
+    async def make_room(self, workflow: str, digest: str) -> int:
+        """cancel_running: cancel the older runs that are in the way of those that wait; how many they are."""
+        waiting = await self.waiting(workflow, digest)
+        if not waiting or await self._batcher.call("HEXISTS", self._keys.workflow(workflow), "paused"):
+            return 0
+        newest = max(waiting, key=lambda row: row[1])[0]
+        limit = await self._limit(newest)
+        if limit is None or limit.on_limit is not OnLimit.CANCEL_RUNNING:
+            return 0
+        old = in_the_way(await self.running(workflow, digest), waiting, limit.max)
+        for run in old:
+            try:
+                await self._cancel(run)
+            except NotFound:
+                continue
+        return len(old)
+
+    # the look that makes up for what a dead worker left ------------------------------------------------------------
+
+    async def due(self, most: int) -> list[str]:
+        """Workflows with waiting runs whose time to be looked at has come; it is put off for the others."""
+        _, _, *rows = await self._batcher.script(DUE, [self._keys.limited], [most])
+        names = [(name.decode(), score) for name, score in pairs(rows)]
+        later = time.time_ns() // 1_000_000 + LOOK_MS
+        for name, _ in names:
+            await self._batcher.call("ZADD", self._keys.limited, "XX", later, name)
+        return [name for name, _ in names]
+
+    async def look(self, workflow: str) -> int:
+        """Take back the places of runs that are over, make room, promote; how many runs began."""
+        count, cursor = 0, "0"
+        while True:
+            reply = await self._batcher.call("SSCAN", self._keys.waiting_keys(workflow), cursor, "COUNT", 100)
+            for raw in reply[1]:
+                digest = raw.decode()
+                if digest != NO_LIMIT:
+                    await self._reconcile(workflow, digest)
+                    await self.make_room(workflow, digest)
+                count += await self.promote(workflow, digest)
+                names = [self._keys.limited, self._keys.waiting_keys(workflow)]
+                names.append(self._keys.concurrency_queue(workflow, digest))
+                await self._batcher.script(UNLIST, names, [workflow, digest])
+            cursor = reply[0].decode()
+            if cursor == "0":
+                return count
+
+    async def _reconcile(self, workflow: str, digest: str) -> None:
+        """A place is held by a run that goes on; one whose run is over, packed or gone is free."""
+        holders = [run for run, _ in await self.running(workflow, digest)]
+        calls = [self._batcher.call("HGET", self._keys.run(run), "s") for run in holders]
+        for run, call in zip(holders, calls, strict=True):
+            status = await call
+            if status is None or status.decode() in RUN_TERMINAL:
+                await self._batcher.call("ZREM", self._keys.concurrency(workflow, digest), run)
+
+
+def _scored(flat: Any) -> list[tuple[str, int]]:
+    return [(name.decode(), arrival(float(score))) for name, score in pairs(flat)]

@@ -1,0 +1,165 @@
+"""Places of concurrency keys are facts: taken by the script that lets a run begin, given back by the one that ends it."""
+
+from __future__ import annotations
+
+import pytest
+
+from app.core.concurrency import NO_LIMIT, Limit, OnLimit
+from app.store.store import Store
+from app.store.triggers import Placed
+
+NODES = {"a": {"type": "step"}}
+QUEUE = Limit("k", 1)
+
+
+@pytest.fixture
+def fire(store: Store, hand):
+    """Accepts a trigger and places its run under a limit; (run, what became of it)."""
+
+    async def make(limit: Limit | None = QUEUE, **more) -> tuple[str, Placed]:
+        await hand.publish({"name": "w", "nodes": NODES})
+        run = await hand.accept(**more)
+        return run, await store.triggers.place_run(await hand.queued(), 1, limit)
+
+    return make
+
+
+async def end(store: Store, hand, run: str) -> None:
+    """What its worker does: the run ends, then the next one is promoted."""
+    await hand.decide()
+    await hand.finish(run, "a")
+    await hand.decide()
+    await store.concurrency.promote("w", QUEUE.digest)
+
+
+async def statuses(store: Store, *runs: str) -> list[str]:
+    return [(await store.runs.get(run))["status"] for run in runs]
+
+
+async def names(rows) -> list[str]:
+    return [run for run, _ in await rows]
+
+
+async def test_a_run_over_the_limit_waits_and_begins_when_the_other_ends(store: Store, hand, fire):
+    (one, first), (two, second) = await fire(), await fire()
+    assert (first, second) == (Placed.STARTED, Placed.WAITS)
+    await hand.decide()
+    assert await statuses(store, one, two) == ["running", "queued"]
+    await end(store, hand, one)
+    await hand.decide()
+    assert await statuses(store, one, two) == ["succeeded", "running"]
+    assert await names(store.concurrency.running("w", QUEUE.digest)) == [two]
+    assert await store.batcher.call("EXISTS", store.keys.waiting_keys("w")) == 0
+
+
+async def test_first_come_first_served_within_a_priority(store: Store, hand, fire):
+    await fire()
+    later = [(await fire(priority=priority))[0] for priority in (3, 1, 3, 1)]
+    assert await names(store.concurrency.waiting("w", QUEUE.digest)) == [later[i] for i in (1, 3, 0, 2)]
+
+
+async def test_other_keys_have_places_of_their_own(fire):
+    await fire()
+    assert (await fire(Limit("other", 1)))[1] is Placed.STARTED
+
+
+async def test_a_trigger_delivered_again_takes_no_second_place(store: Store, hand):
+    await hand.publish({"name": "w", "nodes": NODES})
+    await hand.accept()
+    queued = await hand.queued()
+    assert await store.triggers.place_run(queued, 1, QUEUE) is Placed.STARTED
+    assert await store.triggers.place_run(queued, 1, QUEUE) is Placed.KNOWN
+    assert len(await store.concurrency.running("w", QUEUE.digest)) == 1
+
+
+@pytest.mark.parametrize("limit", [Limit("k", 1, OnLimit.REJECT), Limit("k", 1, OnLimit.QUEUE, 0)])
+async def test_one_too_many_is_rejected_and_its_receipt_says_why(store: Store, fire, limit: Limit):
+    await fire(limit)
+    run, placed = await fire(limit)
+    assert placed is Placed.REJECTED
+    receipt = await store.triggers.get("t" + run[1:])
+    assert receipt["state"] == "rejected"
+    assert "'k'" in receipt["reason"]
+    assert await store.batcher.call("XLEN", store.keys.triggers) == 0
+
+
+async def test_as_many_as_max_queued_wait(fire):
+    limit = Limit("k", 1, OnLimit.QUEUE, 1)
+    assert [(await fire(limit))[1] for _ in range(3)] == [Placed.STARTED, Placed.WAITS, Placed.REJECTED]
+
+
+async def test_cancel_running_cancels_what_is_older_and_begins_when_it_has_ended(store: Store, hand, fire):
+    limit = Limit("k", 1, OnLimit.CANCEL_RUNNING)
+    one, _ = await fire(limit)
+    await hand.decide()
+    two, _ = await fire(limit)
+    three, _ = await fire(limit)
+    assert await store.concurrency.make_room("w", limit.digest) == 2
+    await hand.decide()
+    await store.concurrency.promote("w", limit.digest)
+    await hand.decide()
+    assert await statuses(store, one, two, three) == ["cancelled", "cancelled", "running"]
+
+
+async def test_a_waiting_run_that_is_cancelled_leaves_the_queue(store: Store, hand, fire):
+    await fire()
+    two, _ = await fire()
+    await store.control.cancel(two)
+    await hand.decide()
+    assert await statuses(store, two) == ["cancelled"]
+    assert await store.concurrency.waiting("w", QUEUE.digest) == []
+
+
+async def test_what_a_dead_worker_left_is_seen_by_the_look(store: Store, hand, fire):
+    """It died after the commit that ended the run, before it promoted the next; and once, a place leaked."""
+    one, _ = await fire()
+    two, _ = await fire()
+    await hand.decide()
+    await hand.finish(one, "a")
+    await hand.decide()
+    await store.batcher.call("ZADD", store.keys.concurrency("w", QUEUE.digest), 1, "r-gone")
+    assert await store.concurrency.due(10) == ["w"]
+    assert await store.concurrency.due(10) == []
+    assert await store.concurrency.look("w") == 1
+    assert await names(store.concurrency.running("w", QUEUE.digest)) == [two]
+    assert await store.batcher.call("EXISTS", store.keys.limited) == 0
+
+
+class TestPausedWorkflow:
+    async def test_its_runs_wait_until_it_is_resumed(self, store: Store, hand, fire):
+        await hand.publish({"name": "w", "nodes": NODES})
+        await store.concurrency.pause("w")
+        runs = [await fire(None), await fire(None)]
+        assert {placed for _, placed in runs} == {Placed.WAITS}
+        assert await store.concurrency.promote("w", NO_LIMIT) == 0
+        await store.concurrency.resume("w")
+        assert await store.concurrency.due(10) == ["w"]
+        assert await store.concurrency.look("w") == 2
+        await hand.decide()
+        assert await statuses(store, *(run for run, _ in runs)) == ["running", "running"]
+
+    async def test_resumed_its_runs_begin_as_far_as_there_are_places(self, store: Store, hand, fire):
+        await store.concurrency.pause("w")
+        one, two = (await fire())[0], (await fire())[0]
+        await store.concurrency.resume("w")
+        assert await store.concurrency.look("w") == 1
+        assert await names(store.concurrency.running("w", QUEUE.digest)) == [one]
+        assert await names(store.concurrency.waiting("w", QUEUE.digest)) == [two]
+
+    async def test_a_place_that_becomes_free_stays_free(self, store: Store, hand, fire):
+        one, _ = await fire()
+        await fire()
+        await store.concurrency.pause("w")
+        await end(store, hand, one)
+        assert await store.concurrency.running("w", QUEUE.digest) == []
+
+
+async def test_why_names_who_is_in_its_way_and_its_place(store: Store, hand, fire):
+    one, _ = await fire()
+    await fire()
+    run, _ = await fire()
+    reasons = await store.why.run(run)
+    assert (reasons[0]["code"], reasons[0]["key"], reasons[0]["max"]) == ("concurrency", "k", 1)
+    assert (reasons[0]["running"], reasons[0]["ahead"]) == ([one], 1)
+    await store.concurrency.pause("w")
+    assert [reason["code"] for reason in await store.why.run(run)][:2] == ["workflow_paused", "concurrency"]

@@ -1,0 +1,33 @@
+"""The look at workflows with waiting runs: what a dead worker, or a resume, left to be promoted begins within seconds."""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from app.errors import StoreUnavailable
+from app.store.concurrency import ConcurrencyKeys
+
+log = structlog.get_logger("headrace.places")
+
+LOOK = 1.0
+"""Seconds between looks at what is due."""
+MOST = 50
+
+
+class Places:
+    def __init__(self, concurrency: ConcurrencyKeys) -> None:
+        self._concurrency = concurrency
+
+    async def run(self) -> None:
+        """For ever."""
+        while True:
+            try:
+                for workflow in await self._concurrency.due(MOST):
+                    began = await self._concurrency.look(workflow)
+                    if began:
+                        log.info("waiting runs began", workflow=workflow, count=began)
+            except StoreUnavailable:
+                pass
+            await asyncio.sleep(LOOK)
