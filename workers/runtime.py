@@ -21,6 +21,7 @@ from workers.executors.process import host
 from workers.places import Places
 from workers.recovery import Recovery
 from workers.retention import Retention
+from workers.schedule import Scheduler
 from workers.timers import Timers
 
 log = structlog.get_logger("headrace.worker")
@@ -52,6 +53,7 @@ class Runtime:
         self.triggers = StreamLoop(triggers, settings, TriggerHandler(store, triggers, settings))
         self.recovery = Recovery(store, self.dispatcher, [active, triggers], self.id)
         self.retention = Retention(store, settings)
+        self.scheduler = Scheduler(store.schedules, store.workers.now)
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._loops: dict[asyncio.Task[None], str] = {}
@@ -68,7 +70,7 @@ class Runtime:
             "runs": self.runs.read(), "runs kept": self.runs.keep(), "triggers": self.triggers.read(),
             "triggers kept": self.triggers.keep(), "timers": self.timers.run(), "dispatch": self.dispatcher.run(),
             "leases": self.dispatcher.renew(), "executor": self.executor.run(), "health": self._announce(),
-            "logs": self.retention.run(), "places": self.places.run(),
+            "logs": self.retention.run(), "places": self.places.run(), "schedules": self.scheduler.run(),
         }.items():  # fmt: skip
             self._supervise(name, loop)
         log.info("worker started", worker=self.id)

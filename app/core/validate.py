@@ -13,10 +13,12 @@ import jsonschema_rs
 from app.core.expressions import Expression, expression, find_expressions
 from app.core.nodetypes import NodeType, parse_ref
 from app.core.pointers import Problems, escape, pointer, suggest
+from app.core.schedules import timetable
 from app.core.schemas import check_config, check_defaults, check_schema, validator
 from app.core.services import BODILESS
 from app.core.spec import Node, Workflow
 from app.core.spec_nodes import ChildWorkflow, Need
+from app.core.spec_triggers import Schedule
 from app.core.unsupported import refuse_unsupported
 from app.core.validate_graph import Read, Shape, check_cycles, check_reads
 from app.core.validate_pools import check_pools
@@ -78,6 +80,24 @@ def _check_triggers(workflow: Workflow, problems: Problems) -> None:
             at = pointer("triggers", index, trigger.kind, "name")
             problems.add(at, f"another trigger is called '{trigger.name}' already")
         seen.add(trigger.name)
+        if trigger.schedule is not None:
+            _check_schedule(trigger.schedule, pointer("triggers", index, "schedule"), problems)
+
+
+def _check_schedule(schedule: Schedule, at: str, problems: Problems) -> None:
+    """Its cron expression and its time zone, each judged by itself."""
+    try:
+        ever = timetable(schedule.cron).after(0)
+    except ValueError as error:
+        problems.add(f"{at}/cron", str(error))
+    else:
+        if ever is None:
+            problems.add(f"{at}/cron", "there is no such day, so this would never start a run")
+    if schedule.time_zone is not None:
+        try:
+            timetable("0 0 1 1 *", schedule.time_zone)
+        except ValueError as error:
+            problems.add(f"{at}/time_zone", str(error))
 
 
 class _Expressions:

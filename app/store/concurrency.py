@@ -16,6 +16,7 @@ from app.store.keys import Keys
 
 PROMOTE = Script("promote")
 UNLIST = Script("unlist")
+RESUME = Script("resume_workflow")
 
 LOOK_MS = 5_000
 """How often a workflow with waiting runs is looked at, whatever else happens."""
@@ -42,9 +43,9 @@ class ConcurrencyKeys:
         )
 
     async def resume(self, workflow: str) -> None:
-        """What waited begins, in its order, as far as there are places."""
-        await self._batcher.call("HDEL", self._keys.workflow(workflow), "paused")
-        await self._batcher.call("ZADD", self._keys.limited, "XX", 0, workflow)
+        """What waited begins, in its order, as far as there are places; its schedules go on from now."""
+        names = [self._keys.workflow(workflow), self._keys.limited, self._keys.schedules]
+        await self._batcher.script(RESUME, names, [workflow])
 
     # places ------------------------------------------------------------------------------------------------------
 

@@ -46,6 +46,9 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | w:NAME:c:DIGEST | zset | start_run, promote, commit | - | run that has a place of the key -> ms since when |
 | w:NAME:q:DIGEST | zset | start_run, promote, commit | - | run that waits for one -> priority * 10^13 + ms since when |
 | workflows | zset (lex) | workflows | - | names |
+| schedules | zset | publish, scheduler | - | workflow with schedules -> ms of the next look at them; below 0: at once |
+| w:NAME:ticks | hash | publish, accept | - | schedule -> ms of its last tick or of its beginning; schedule:times -> its times |
+| listening | zset | publish | - | workflow with event triggers, or that had some -> ms of its last publish |
 | w:NAME:hooks | hash | hooks | - | hook id -> its record as JSON |
 | h:DIGEST | string | hooks | - | sha256 of a hook's token -> "workflow id" |
 | nt:NAME | hash | node types | - | version -> the node type as JSON |
@@ -89,6 +92,8 @@ class Keys:
         self.gone = f"{tag}:gone"
         self.workflows = f"{tag}:workflows"
         self.limited = f"{tag}:limited"
+        self.schedules = f"{tag}:schedules"
+        self.listening = f"{tag}:listening"
         self.node_types = f"{tag}:node-types"
         self.api_keys = f"{tag}:keys"
         self.secret = f"{tag}:secret"
@@ -185,6 +190,9 @@ class Keys:
 
     def concurrency_queue(self, name: str, digest: str) -> str:
         return f"{self.tag}:w:{name}:q:{digest}"
+
+    def ticks(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:ticks"
 
     def workflow_hooks(self, name: str) -> str:
         return f"{self.tag}:w:{name}:hooks"

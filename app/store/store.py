@@ -32,6 +32,7 @@ from app.store.nodes import Nodes
 from app.store.pools import Pools
 from app.store.retention import Retention
 from app.store.runs import Runs
+from app.store.schedules import Schedules
 from app.store.streams import SharedStream
 from app.store.triggers import Triggers
 from app.store.why import Why
@@ -94,6 +95,7 @@ class Store:
             self.pools.place,
         )
         self.workflows = Workflows(self.batcher, self.keys)
+        self.schedules = Schedules(self.batcher, self.keys, self.workflows, self.triggers)
         self.node_types = NodeTypes(self.batcher, self.keys)
         self.hooks = Hooks(self.batcher, self.keys)
         self.api_keys = ApiKeys(self.batcher, self.keys)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -32,6 +32,14 @@ _BEGIN = encode(Signal(SignalKind.BEGIN))
 _CANCEL = encode(Signal(SignalKind.CANCEL))
 
 
+class Mark(NamedTuple):
+    """How far a source has come: what is at or before its mark is accepted once and never again."""
+
+    key: str
+    field: str
+    at: int
+
+
 @dataclass(slots=True, frozen=True)
 class Trigger:
     """What fires one run of one workflow."""
@@ -51,6 +59,10 @@ class Trigger:
     """SHA-256 of the body (hex); the same key with another one is a conflict."""
     dead: str | None = None
     """Why it cannot become a run: it is accepted with a receipt that says so."""
+    filtered: str | None = None
+    """Why it is not wanted: accepted with a receipt that says so."""
+    mark: Mark | None = None
+    """In place of `key`: where the source's mark moves to."""
 
 
 @dataclass(slots=True)
@@ -58,9 +70,9 @@ class Accepted:
     receipt: str
     run: str | None
     state: str
-    """queued or dead."""
+    """queued, filtered or dead."""
     repeated: bool
-    """The key was used before: receipt and run are the first ones."""
+    """The key was used before: receipt and run are the first ones. A mark that was passed has no receipt."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -103,20 +115,27 @@ class Triggers:
         keys = [self._keys.triggers, self._keys.receipt(receipt)]
         if trigger.key is not None:
             keys.append(self._keys.dedupe(trigger.scope or "", trigger.key))
-        state = "queued" if trigger.dead is None else "dead"
+        mark: tuple[str | int, ...] = ()
+        if trigger.mark is not None:
+            keys.append(trigger.mark.key)
+            mark = trigger.mark.field, trigger.mark.at
+        refused = trigger.dead or trigger.filtered
+        state = "queued" if refused is None else "dead" if trigger.dead else "filtered"
         reply = await self._batcher.script(
             ACCEPT, keys,
-            (self._backlog, payload, receipt, run if trigger.dead is None else "", trigger.workflow, trigger.source,
-             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, trigger.dead or "", trigger.version),
+            (self._backlog, payload, receipt, run if refused is None else "", trigger.workflow, trigger.source,
+             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, refused or "", trigger.version, *mark),
             receipt,
         )  # fmt: skip
         match reply[0]:
             case b"ok":
-                return Accepted(receipt, run if trigger.dead is None else None, state, False)
+                return Accepted(receipt, run if refused is None else None, state, False)
             case b"repeat":
                 return Accepted(
                     reply[1].decode(), reply[2].decode() or None, "queued" if reply[2] else "dead", True
                 )
+            case b"passed":
+                return Accepted("", None, "duplicate", True)
             case b"conflict":
                 raise IdempotencyConflict
             case _:

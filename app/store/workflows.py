@@ -17,11 +17,13 @@ from typing import Any
 
 import orjson
 
+from app.core.schedules import schedules
 from app.errors import NotFound, PreconditionFailed, Unavailable
 from app.store.client import Batcher, Script, pairs
 from app.store.keys import Keys
 
 _PUBLISH = Script("publish")
+_ARCHIVE = Script("archive")
 _TRIES = 16
 
 
@@ -93,9 +95,12 @@ class Workflows:
         """
         etag, body = await asyncio.to_thread(lambda: (etag_of(document), orjson.dumps(document)))
         now = int(time.time() * 1000)
-        interface = {"params": document.get("params"), "triggers": document.get("triggers") or []}
+        triggers: list[dict[str, Any]] = document.get("triggers") or []
+        interface = {"params": document.get("params"), "triggers": triggers}
         record = orjson.dumps({"etag": etag, "created": now, "by": by, **interface})
         description = str(document.get("description") or "")
+        times = [part for each in schedules(triggers) for part in (each.name, each.times)]
+        listens = int(any(each.get("event") for each in triggers))
         for _ in range(_TRIES):
             raw: bytes | None = await self._batch.call("HGET", self._keys.workflow(name), "last")
             last = int(raw or 0)
@@ -104,8 +109,11 @@ class Workflows:
                 self._keys.workflow_versions(name),
                 self._keys.workflow_version(name, last + 1),
                 self._keys.workflows,
+                self._keys.schedules,
+                self._keys.ticks(name),
+                self._keys.listening,
             ]
-            args = [name, last, if_match, etag, body, record, now, description]
+            args = [name, last, if_match, etag, body, record, now, description, listens, *times]
             reply: list[bytes] = await self._batch.script(_PUBLISH, keys, args)
             if reply[0] == b"unmatched":
                 raise PreconditionFailed(etag=reply[1].decode() or None)
@@ -184,7 +192,9 @@ class Workflows:
         Raises NotFound.
         """
         await self.head(name)
-        await self._batch.call("HSETNX", self._keys.workflow(name), "archived", int(time.time() * 1000))
+        keys = self._keys
+        names = [keys.workflow(name), keys.schedules, keys.ticks(name), keys.listening]
+        await self._batch.script(_ARCHIVE, names, [name, int(time.time() * 1000)])
 
     async def draft(self, name: str) -> bytes:
         """What the editor saved last, as JSON. Raises NotFound."""

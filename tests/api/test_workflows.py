@@ -220,3 +220,27 @@ async def test_what_is_no_name_of_a_workflow_reaches_no_key(
     for path in ("", "/draft", "/layout"):
         answer = await api.put(f"/api/v1/workflows/{name}{path}", json={})
         assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/name")
+
+
+async def test_a_workflow_tells_when_its_schedules_fire_next(api: httpx.AsyncClient, document: Document):
+    (await api.put("/api/v1/node-types/step", json={"image": "busybox:1"})).raise_for_status()
+    nightly = {"name": "nightly", "cron": "0 2 * * *", "time_zone": "Europe/Berlin"}
+    document["triggers"] = [{"schedule": {**nightly, "params": {"feed": "${{ event.local }}"}}}]
+    (await api.put("/api/v1/workflows/shop", json=document)).raise_for_status()
+    (schedule,) = (await api.get("/api/v1/workflows/shop")).json()["schedules"]
+    following = schedule.pop("next")
+    assert schedule == {**nightly, "last": None}
+    assert len(following) == len(set(following)) == 5
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("cron", "61 2 * * *"), ("cron", "0 0 30 2 *"), ("time_zone", "Europe/Berlni")]
+)
+async def test_a_schedule_that_makes_no_sense_is_refused_with_its_place(
+    api: httpx.AsyncClient, document: Document, field: str, value: str
+):
+    (await api.put("/api/v1/node-types/step", json={"image": "busybox:1"})).raise_for_status()
+    document["triggers"] = [{"schedule": {"name": "nightly", "cron": "0 2 * * *", field: value}}]
+    answer = await api.put("/api/v1/workflows/shop", json=document)
+    assert answer.status_code == 422
+    assert [place["pointer"] for place in answer.json()["errors"]] == [f"/triggers/0/schedule/{field}"]

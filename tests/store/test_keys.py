@@ -19,6 +19,7 @@ ATTRIBUTES = {
     "calls": "{headrace:0}:calls",
     "workflows": "{headrace:0}:workflows", "limited": "{headrace:0}:limited",
     "node_types": "{headrace:0}:node-types", "api_keys": "{headrace:0}:keys",
+    "schedules": "{headrace:0}:schedules", "listening": "{headrace:0}:listening",
     "secret": "{headrace:0}:secret", "resumed": "{headrace:0}:resumed", "audit": "{headrace:0}:audit",
     "workers": "{headrace:0}:workers", "worker_info": "{headrace:0}:worker-info", "arq_queue": "{headrace:0}:arq",
 }  # fmt: skip
@@ -48,6 +49,7 @@ CALLS = {
     "waiting_keys": (["w"], "{headrace:0}:w:w:q"),
     "concurrency": (["w", "0a"], "{headrace:0}:w:w:c:0a"),
     "concurrency_queue": (["w", "0a"], "{headrace:0}:w:w:q:0a"),
+    "ticks": (["w"], "{headrace:0}:w:w:ticks"),
     "workflow_hooks": (["w"], "{headrace:0}:w:w:hooks"),
     "hook": (["abc"], "{headrace:0}:h:abc"),
     "node_type": (["step"], "{headrace:0}:nt:step"),

@@ -196,11 +196,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
     "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
     "cache": ({"cache": {"key": "k", "ttl": "1h"}}, {}, "/nodes/a/cache"),
-    "schedule": (
-        {},
-        {"triggers": [{"schedule": {"name": "s", "cron": "* * * * *"}}]},
-        "/triggers/0/schedule",
-    ),
     "event": ({}, {"triggers": [{"event": {"name": "e", "type": "x"}}]}, "/triggers/0/event"),
     "run": ({}, {"triggers": [{"run": {"name": "r", "workflow": "x"}}]}, "/triggers/0/run"),
 }

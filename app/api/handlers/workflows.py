@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
 from typing import Any, TypeVar
 
@@ -135,15 +135,19 @@ async def list_workflows(call: Call, api: Api) -> ASGIApp:
 
 
 async def get_workflow(call: Call, api: Api) -> ASGIApp:
-    """GET /workflows/{workflow}: the head and the current document."""
+    """GET /workflows/{workflow}: the head, the current document, and when its schedules fire next."""
     head = await api.store.workflows.head(call.params["workflow"])
-    return await _version_reply(api, head, head.version)
+    schedules = await api.store.schedules.coming(head.name, await api.store.workers.now())
+    return await _version_reply(api, head, head.version, {"schedules": schedules})
 
 
-async def _version_reply(api: Api, head: Head, version: int) -> ASGIApp:
+async def _version_reply(
+    api: Api, head: Head, version: int, more: Mapping[str, Any] | None = None
+) -> ASGIApp:
     etag = (await api.store.workflows.interface(head.name, version)).etag
     document = await api.store.workflows.document_bytes(head.name, version)
     body = head_json(head) | {"version": version, "etag": etag, "document": orjson.Fragment(document)}
+    body |= more or {}
     return json_reply(body, 200, _etag(etag))
 
 

@@ -120,4 +120,9 @@ def _tree(found: dict[str, Any], document: dict[str, Any]) -> Text:
         detail = node[kind] if kind in ("type", "image") else kind
         text.append("\n").append(row.lead, style="bright_black").append(plain(row.name))
         text.append(f"  {plain(detail)}{'  (map)' if 'map' in node else ''}", style="bright_black")
+    for schedule in found.get("schedules") or ():
+        text.append("\n").append(f"schedule {plain(schedule['name'])}")
+        ticks = ", ".join(plain(tick) for tick in schedule["next"][:3]) or "never"
+        detail = f"  {plain(schedule['cron'])} {plain(schedule['time_zone'])}  next {ticks}"
+        text.append(detail, style="bright_black")
     return text

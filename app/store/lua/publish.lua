@@ -1,11 +1,14 @@
 -- Publishes a document as the current version of a workflow, or finds that it is one already.
--- KEYS 1 w:NAME  2 w:NAME:v  3 w:NAME:v:N (N = the last version + 1)  4 workflows
+-- KEYS 1 w:NAME  2 w:NAME:v  3 w:NAME:v:N (N = the last version + 1)  4 workflows  5 schedules  6 w:NAME:ticks
+--      7 listening
 -- ARGV 1 name  2 the last version as the caller saw it (0: none)  3 If-Match ("" none, "*" any, "-" must not exist, or an etag)
 --      4 etag of the document  5 the document  6 the version's record as JSON  7 now in ms  8 description
+--      9 1 with event triggers, else 0  10... of each schedule trigger its name and its times
 -- Replies {"moved"}            the last version is another: read again and call again
 --         {"unmatched", etag}  If-Match does not hold; the current etag, "" when there is none
 --         {"same", version}    the content exists already; it is the current version now
 --         {"created", version}
+--@include clock
 local head = redis.call('HMGET', KEYS[1], 'last', 'etag', 'version', 'e:' .. ARGV[4])
 local last = head[1] or '0'
 local etag = head[2] or ''
@@ -31,4 +34,25 @@ if version ~= head[3] then
   redis.call('HSET', KEYS[1], 'version', version, 'etag', ARGV[4], 'updated', ARGV[7], 'description', ARGV[8])
 end
 redis.call('HDEL', KEYS[1], 'archived')
+-- a schedule whose times are as they were goes on after its last tick; one that is new begins now
+local now, times = now_ms(), {}
+for i = 10, #ARGV, 2 do times[ARGV[i]] = ARGV[i + 1] end
+for _, field in ipairs(redis.call('HKEYS', KEYS[6])) do
+  if not times[string.match(field, '^[^:]*')] then redis.call('HDEL', KEYS[6], field) end
+end
+for name, wanted in pairs(times) do
+  if redis.call('HGET', KEYS[6], name .. ':times') ~= wanted then
+    redis.call('HSET', KEYS[6], name, now, name .. ':times', wanted)
+  end
+end
+if next(times) then
+  redis.call('ZADD', KEYS[5], -now, ARGV[1]) -- looked at at once
+else
+  redis.call('ZREM', KEYS[5], ARGV[1])
+end
+if ARGV[9] == '1' then
+  redis.call('ZADD', KEYS[7], now, ARGV[1])
+else
+  redis.call('ZADD', KEYS[7], 'XX', now, ARGV[1]) -- so that who remembers its event triggers hears that they are gone
+end
 return {known and 'same' or 'created', version}
