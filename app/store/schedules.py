@@ -101,32 +101,47 @@ class Schedules:
     async def advance(self, workflow: str, now: int) -> Done:
         """Fire the ticks of a workflow's current version that are due and not fired yet; report those that were missed."""
         done = Done([], [], NEVER)
-        interface = await self._current(workflow)
-        if interface is None:
+        current = await self._current(workflow)
+        if current is None:
             return done
+        interface, pause = current
         marks = await self._marks(workflow)
         for schedule in schedules(interface.triggers):
-            if (
-                schedule.name in marks
-            ):  # else it was published a moment ago: its look stands in the store already
-                await self._advance(interface, schedule, marks[schedule.name], now, done)
+            if schedule.name not in marks:  # published a moment ago: its look stands in the store already
+                continue
+            if pause.paused:
+                done.until(schedule.timetable.after(now))
+            else:
+                last = await self._pass(interface, schedule, marks[schedule.name], pause.resumed, done)
+                await self._advance(interface, schedule, last, now, done)
         return done
+
+    async def _pass(
+        self, interface: Interface, schedule: Schedule, last: int, resumed: int, done: Done
+    ) -> int:
+        """Ticks of the time in which the workflow was paused are told, and not caught up; where to go on after them."""
+        gone = missed(schedule, last, resumed) if last < resumed else None
+        if gone is not None:
+            reason = f"{gone} not fired: the workflow was paused"
+            done.miss(schedule, gone, await self._accept(interface, schedule, gone.last, filtered=reason))
+        return max(last, resumed)
 
     async def _advance(
         self, interface: Interface, schedule: Schedule, last: int, now: int, done: Done
     ) -> None:
         coming = due(schedule, last, now)
-        if coming.missed is not None:
-            reason = coming.missed.reason(schedule)
-            accepted = await self._accept(interface, schedule, coming.missed.last, reason)
-            if accepted is not None:
-                done.missed.append((schedule.name, coming.missed, accepted))
+        if coming.late is not None:
+            late = (
+                f"{coming.late} missed: noticed later than catch_up allows ({schedule.catch_up_ms // 1000} s)"
+            )
+            done.miss(
+                schedule, coming.late, await self._accept(interface, schedule, coming.late.last, dead=late)
+            )
         for tick in coming.ticks:
-            accepted = await self._accept(interface, schedule, tick, None)
+            accepted = await self._accept(interface, schedule, tick)
             if accepted is not None:
                 done.fired.append((schedule.name, tick, accepted))
-        if coming.next is not None:
-            done.next = min(done.next, coming.next)
+        done.until(coming.next)
 
     async def _accept(
         self,
@@ -173,15 +188,17 @@ class Schedules:
             )  # fmt: skip
         return shown
 
-    async def _current(self, workflow: str) -> Interface | None:
+    async def _current(self, workflow: str) -> tuple[Interface, Pause] | None:
         """The current version, None where the workflow is out of use."""
         try:
             head = await self._workflows.head(workflow)
-            return (
-                None if head.archived is not None else await self._workflows.interface(workflow, head.version)
-            )
+            if head.archived is not None:
+                return None
+            interface = await self._workflows.interface(workflow, head.version)
         except NotFound:
             return None
+        resumed = await self._batcher.call("HGET", self._keys.workflow(workflow), "resumed")
+        return interface, Pause(head.paused is not None, int(resumed or 0))
 
     async def _marks(self, workflow: str) -> dict[str, int]:
         """The last tick of each schedule, or when it came to be."""
