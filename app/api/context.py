@@ -8,10 +8,11 @@ from typing import Self
 from app.api.access import Access
 from app.api.counters import TriggerCounts
 from app.api.hook_cache import HookCache
-from app.api.published import PublishedCache
 from app.api.timings import Timings
 from app.core.placement import Placement
 from app.core.secrets import SecretRules
+from app.intake import Intake, Listeners
+from app.published import PublishedCache
 from app.secretfiles import SecretFiles, secret_rules
 from app.settings import Settings
 from app.store.overview import Overview
@@ -27,6 +28,8 @@ class Api:
     access: Access
     published: PublishedCache
     hooks: HookCache
+    listeners: Listeners
+    intake: Intake
     overview: Overview
     timings: Timings
     openapi: bytes
@@ -43,12 +46,15 @@ class Api:
         cls, store: Store, settings: Settings, timings: Timings, openapi: bytes, placement: Placement
     ) -> Self:
         """Compose it over an open store."""
+        published, listeners = PublishedCache(store.workflows), Listeners(store.workflows)
         return cls(
             settings=settings,
             store=store,
             access=Access(store.api_keys, store.secret),
-            published=PublishedCache(store.workflows),
+            published=published,
             hooks=HookCache(store.hooks),
+            listeners=listeners,
+            intake=Intake(store.triggers, published, listeners),
             overview=Overview(store.batcher, store.keys),
             timings=timings,
             openapi=openapi,

@@ -108,6 +108,16 @@ TRIGGERING = [
         status=202,
     ),
     Route(
+        "POST",
+        f"{API}/events",
+        triggering.receive_events,
+        "Receive CloudEvents (binary, structured or a batch)",
+        "triggers",
+        TRIGGER,
+        response=s.EventReceipts,
+        status=202,
+    ),
+    Route(
         "GET",
         f"{API}/triggers",
         runs.list_triggers,

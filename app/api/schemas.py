@@ -86,6 +86,29 @@ class Receipts(BaseModel):
     receipts: list[ReceiptOf]
 
 
+class EventReceiptOf(ReceiptOf):
+    """One receipt of an event; `duplicate`: the one that it got when it came first."""
+
+    state: Literal["queued", "duplicate", "dead"]
+    trigger: str
+    event: str
+
+
+class Unwanted(BaseModel):
+    """A workflow whose trigger has a `when` that was false."""
+
+    workflow: str
+    trigger: str
+    event: str
+
+
+class EventReceipts(BaseModel):
+    """One receipt per event and matched workflow."""
+
+    receipts: list[EventReceiptOf]
+    filtered: list[Unwanted]
+
+
 class Receipt(BaseModel):
     """What became of a trigger."""
 

@@ -23,7 +23,6 @@ NOT_YET = (
     Row("node", "workflow", "child workflows"),
     Row("node", "approval", "approvals"),
     Row("node", "cache", "the cache of nodes"),
-    Row("trigger", "event", "event triggers"),
     Row("trigger", "run", "run triggers"),
 )
 

@@ -82,6 +82,9 @@ def _check_triggers(workflow: Workflow, problems: Problems) -> None:
         seen.add(trigger.name)
         if trigger.schedule is not None:
             _check_schedule(trigger.schedule, pointer("triggers", index, "schedule"), problems)
+        if trigger.event is not None and "*" in trigger.event.type[:-1]:
+            at = pointer("triggers", index, "event", "type")
+            problems.add(at, "a * stands at the end only, for any rest")
 
 
 def _check_schedule(schedule: Schedule, at: str, problems: Problems) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 
 import orjson
 
+from app.core.listening import event_triggers
 from app.core.schedules import schedules
 from app.errors import NotFound, PreconditionFailed, Unavailable
 from app.store.client import Batcher, Script, pairs
@@ -100,7 +101,7 @@ class Workflows:
         record = orjson.dumps({"etag": etag, "created": now, "by": by, **interface})
         description = str(document.get("description") or "")
         times = [part for each in schedules(triggers) for part in (each.name, each.times)]
-        listens = int(any(each.get("event") for each in triggers))
+        listens = int(bool(event_triggers(triggers)))
         for _ in range(_TRIES):
             raw: bytes | None = await self._batch.call("HGET", self._keys.workflow(name), "last")
             last = int(raw or 0)
@@ -185,6 +186,19 @@ class Workflows:
             raise NotFound(f"There is no version {version} of the workflow {name}.")
         record: dict[str, Any] = orjson.loads(raw)
         return Interface(name, version, record["etag"], record["params"], record["triggers"])
+
+    async def listening(self, since_ms: int) -> list[tuple[str, int]]:
+        """Workflows with event triggers, or that had some, that were published since then, and when (ms)."""
+        command = ("ZRANGE", self._keys.listening, since_ms, "+inf", "BYSCORE", "WITHSCORES")
+        return [(name.decode(), int(float(ms))) for name, ms in pairs(await self._batch.call(*command))]
+
+    async def event_types(self, name: str) -> list[str]:
+        """The patterns of the event triggers of a workflow's current version; none where it is out of use."""
+        head = await self.find(name)
+        if head is None or head.archived is not None:
+            return []
+        interface = await self.interface(name, head.version)
+        return [each.type for each in event_triggers(interface.triggers)]
 
     async def archive(self, name: str) -> None:
         """Take a workflow out of use; its versions and runs stay, and publishing brings it back.

@@ -8,8 +8,8 @@ import httpx
 import pytest
 
 from app.api.hook_cache import HookCache
-from app.api.published import PublishedCache
 from app.errors import Conflict, NotFound
+from app.published import PublishedCache
 from app.store.store import Store
 
 pytestmark = pytest.mark.usefixtures("published")
@@ -25,7 +25,7 @@ async def test_a_publish_elsewhere_is_seen_within_a_second(
     cache: PublishedCache, api: httpx.AsyncClient, document: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ):
     now = 1000.0
-    monkeypatch.setattr("app.api.published.time.monotonic", lambda: now)
+    monkeypatch.setattr("app.published.time.monotonic", lambda: now)
     assert (await cache.current("shop")).version == 1
     await api.put("/api/v1/workflows/shop", json=document | {"description": "second"})
     now += 0.5

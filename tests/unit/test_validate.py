@@ -196,7 +196,6 @@ UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
     "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
     "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
     "cache": ({"cache": {"key": "k", "ttl": "1h"}}, {}, "/nodes/a/cache"),
-    "event": ({}, {"triggers": [{"event": {"name": "e", "type": "x"}}]}, "/triggers/0/event"),
     "run": ({}, {"triggers": [{"run": {"name": "r", "workflow": "x"}}]}, "/triggers/0/run"),
 }
 """A use of each row of the table NOT_YET: fields of a node, fields of the document, the pointer."""

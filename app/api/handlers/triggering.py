@@ -1,6 +1,6 @@
-"""The ways in: POST runs and POST hooks.
+"""The ways in: POST runs, POST hooks, POST events.
 
-Both end in one script of the store, and answer when it is durable.
+All end in one script of the store, and answer when it is durable.
 """
 
 from __future__ import annotations
@@ -15,13 +15,15 @@ from starlette.types import ASGIApp
 
 from app.api.access import Principal
 from app.api.context import Api
-from app.api.http import JSON_TYPE, Call, Reply
-from app.api.published import Published, Webhook
+from app.api.http import JSON_TYPE, Call, Reply, json_reply
 from app.api.schemas import RunRequest, read
 from app.api.signatures import SECRET_HEADERS, delivery_key, verified
+from app.core.cloudevents import read_events
 from app.core.expressions import Template
+from app.core.firing import why_dead
 from app.core.json_values import decode_json
 from app.errors import Conflict, ExpressionError, InvalidInput, NotFound, Place, Unauthorized
+from app.published import Published, Webhook
 from app.store.hooks import Hook
 from app.store.triggers import Accepted, Trigger
 
@@ -110,6 +112,24 @@ async def receive_hook(call: Call, api: Api) -> ASGIApp:
     return Reply(202, orjson.dumps({"receipts": [receipt]}), [JSON_TYPE])
 
 
+async def receive_events(call: Call, api: Api) -> ASGIApp:
+    """POST /events: CloudEvents, one or a batch. A repeat of an event gets the first one's receipts."""
+    headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in call.headers.items()}
+    events = read_events(call.header(b"content-type"), headers, await call.body())
+    principal: Principal = call.principal
+    receipts: list[dict[str, Any]] = []
+    filtered: list[dict[str, Any]] = []
+    for event in events:
+        for taken in await api.intake.take(event, principal.prefix):
+            api.counts.add("event", taken.state)
+            shown = {"workflow": taken.workflow, "trigger": taken.trigger, "event": taken.event}
+            if taken.receipt is None:
+                filtered.append(shown)
+            else:
+                receipts.append({"receipt": taken.receipt, "run": taken.run, "state": taken.state, **shown})
+    return json_reply({"receipts": receipts, "filtered": filtered}, 202)
+
+
 async def _target(api: Api, hook: Hook | None) -> tuple[Published | None, Webhook]:
     """The version and webhook a hook stands for; no version where the hook is unknown or out of use."""
     nothing = None, Webhook("standard", None)
@@ -132,11 +152,8 @@ def _params(
     try:
         given = event["body"] if webhook.params is None else webhook.params.render({"event": event})
         return published.params({} if given is None else given), None
-    except ExpressionError as error:
-        return {}, error.message
-    except InvalidInput as error:
-        details = "; ".join(f"{place.pointer}: {place.detail}" for place in error.places[:8])
-        return {}, f"{error.message} {details}".strip()
+    except (ExpressionError, InvalidInput) as error:
+        return {}, why_dead(error)
 
 
 def _plain_headers(call: Call) -> dict[str, str]:

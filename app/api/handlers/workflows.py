@@ -57,6 +57,7 @@ async def put_workflow(call: Call, api: Api) -> ASGIApp:
     await api.store.pools.declare(pools)
     done = await api.store.workflows.publish(name, document, by=principal.id, if_match=_if_match(call))
     api.published.forget(name)
+    api.listeners.forget()
     made = await api.store.hooks.declare(name, _webhooks(document))
     hooks = [shown(call, hook, with_secret=True) for hook in made]
     body = {"name": name, "version": done.version, "etag": done.etag, "hooks": hooks}
@@ -177,6 +178,7 @@ async def archive_workflow(call: Call, api: Api) -> ASGIApp:
     """DELETE /workflows/{workflow}: out of use; versions and runs stay."""
     await api.store.workflows.archive(call.params["workflow"])
     api.published.forget(call.params["workflow"])
+    api.listeners.forget()
     return empty_reply()
 
 

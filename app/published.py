@@ -1,4 +1,4 @@
-"""What the hot routes know of published workflows: the current version, its params' validator, its webhooks.
+"""What whoever takes triggers in knows of published workflows: the current version, its params' validator, its triggers.
 
 The current version of a workflow is believed for FRESH_SECONDS; a publish by this process is seen at once.
 What a version says never changes, so it is kept as long as there is room.
@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 from app.core.expressions import Template
+from app.core.listening import event_triggers
 from app.core.schemas import apply_params, fill_defaults, validator
 from app.errors import Conflict, NotFound
 from app.store.workflows import Interface, Workflows
@@ -32,7 +33,7 @@ class Webhook:
 class Published:
     """One version, ready to take triggers."""
 
-    __slots__ = ("_schema", "_validator", "name", "version", "webhooks")
+    __slots__ = ("_schema", "_validator", "event_params", "event_triggers", "name", "version", "webhooks")
 
     def __init__(self, interface: Interface) -> None:
         self.name = interface.name
@@ -40,6 +41,10 @@ class Published:
         self._schema = interface.params
         self._validator = None if interface.params is None else validator(interface.params)
         self.webhooks = dict(_webhooks(interface.triggers))
+        self.event_triggers = event_triggers(interface.triggers)
+        self.event_params = {
+            each.name: None if each.params is None else Template(each.params) for each in self.event_triggers
+        }
 
     def params(self, given: Any) -> dict[str, Any]:
         """Params with their defaults. Raises InvalidInput with the places that do not fit the schema."""

@@ -1,0 +1,133 @@
+"""Events on their way in, over HTTP or by a listener: matched to workflows, each match accepted as a trigger once."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from hashlib import sha256
+
+import orjson
+
+from app.core.cloudevents import Event
+from app.core.firing import why_dead
+from app.core.listening import Listening, Patterns, matches
+from app.errors import Conflict, ExpressionError, InvalidInput, NotFound
+from app.published import Published, PublishedCache
+from app.store.triggers import Trigger, Triggers
+from app.store.workflows import Workflows
+
+FRESH_SECONDS = 1.0
+"""A publication by another process is seen after so long at most."""
+WHOLE_SECONDS = 60.0
+"""How often every workflow's place is compared, whatever the clock of the store did."""
+OVERLAP_MS = 10_000
+
+
+@dataclass(slots=True, frozen=True)
+class Taken:
+    """What became of an event in one workflow: a receipt, or none where `when` said no (state `filtered`)."""
+
+    event: str
+    workflow: str
+    trigger: str
+    state: str
+    receipt: str | None = None
+    run: str | None = None
+
+
+class Listeners:
+    """Which workflows listen for what, as it was at most FRESH_SECONDS ago."""
+
+    def __init__(self, workflows: Workflows) -> None:
+        self._workflows = workflows
+        self._patterns = Patterns()
+        self._known: dict[str, int] = {}
+        self._fresh_until = self._whole_until = 0.0
+        self._lock = asyncio.Lock()
+
+    def forget(self) -> None:
+        """A workflow was published or archived by this process."""
+        self._fresh_until = 0.0
+
+    async def matching(self, type_: str) -> list[str]:
+        """The workflows that an event of this type may concern. Raises StoreUnavailable."""
+        if time.monotonic() >= self._fresh_until:
+            async with self._lock:
+                if time.monotonic() >= self._fresh_until:
+                    await self._refresh()
+        return self._patterns.matching(type_)
+
+    async def _refresh(self) -> None:
+        """Read anew what was published since the last time."""
+        begun = time.monotonic()
+        whole = begun >= self._whole_until
+        since = 0 if whole else max(self._known.values(), default=0) - OVERLAP_MS
+        changed = [
+            (name, ms) for name, ms in await self._workflows.listening(since) if self._known.get(name) != ms
+        ]
+        patterns = await asyncio.gather(*(self._workflows.event_types(name) for name, _ in changed))
+        for (name, ms), types in zip(changed, patterns, strict=True):
+            self._patterns.put(name, types)
+            self._known[name] = ms
+        self._fresh_until = begun + FRESH_SECONDS
+        if whole:
+            self._whole_until = begun + WHOLE_SECONDS
+
+
+class Intake:
+    """Takes events in. One event fires a workflow at most once within 24 hours, however often it comes."""
+
+    def __init__(self, triggers: Triggers, published: PublishedCache, listeners: Listeners) -> None:
+        self._triggers = triggers
+        self._published = published
+        self._listeners = listeners
+
+    async def take(self, event: Event, prefix: str = "") -> list[Taken]:
+        """Durably accepted by every workflow that it concerns and whose name begins with `prefix`; what became of it.
+
+        Raises StoreUnavailable, Backpressure: then take the event again.
+        """
+        names = [name for name in await self._listeners.matching(event["type"]) if name.startswith(prefix)]
+        return [
+            taken for taken in await asyncio.gather(*(self._fire(name, event) for name in names)) if taken
+        ]
+
+    async def _fire(self, workflow: str, event: Event) -> Taken | None:
+        """None where the workflow does not listen for it any more."""
+        try:
+            published = await self._published.current(workflow)
+        except (NotFound, Conflict):
+            return None
+        fitting = [each for each in published.event_triggers if matches(each.type, event["type"])]
+        for listening in fitting:
+            try:
+                if not listening.wants(event):
+                    continue
+                params, dead = _params(published, listening, event)
+            except ExpressionError as error:
+                params, dead = {}, error.message
+            accepted = await self._triggers.accept(
+                Trigger(
+                    workflow, published.version, f"event:{listening.name}", params, event=event,
+                    scope=f"event:{workflow}", key=_key(event), digest="-", dead=dead,
+                )
+            )  # fmt: skip
+            state = "duplicate" if accepted.repeated else accepted.state
+            return Taken(event["id"], workflow, listening.name, state, accepted.receipt, accepted.run)
+        return Taken(event["id"], workflow, fitting[0].name, "filtered") if fitting else None
+
+
+def _params(published: Published, listening: Listening, event: Event) -> tuple[dict[str, object], str | None]:
+    """The run's params, or none and why the trigger is dead; without a template the event's data is them."""
+    try:
+        template = published.event_params[listening.name]
+        given = event.get("data") if template is None else template.render({"event": event})
+        return published.params({} if given is None else given), None
+    except (ExpressionError, InvalidInput) as error:
+        return {}, why_dead(error)
+
+
+def _key(event: Event) -> str:
+    """What makes an event the same as another one: its source and its id."""
+    return sha256(orjson.dumps([event["source"], event["id"]])).hexdigest()
