@@ -9,8 +9,8 @@ import asyncio
 import contextlib
 import random
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import TypeVar
 
 import structlog
 
@@ -157,12 +157,12 @@ class RunHandler:
     async def _advance(self, entry: Entry, loaded: Loaded) -> None:
         view = loaded.view
         changes, dead = self._decide(entry, loaded)
-        ready = [waiting(view, ready) for ready in changes.ready]
-        commit = self._store.engine.commit(loaded, entry.id, changes, dead)
-        if ready:
-            self._dispatcher.queue(await both(commit, self._dispatcher.admit(ready, view.graph, loaded.now)))
-        else:
-            await commit
+        turn = self._dispatcher.choose([waiting(view, task) for task in changes.ready], view.graph)
+        verdicts: list[int] | None = None
+        try:
+            verdicts = await self._store.engine.commit(loaded, entry.id, changes, dead, turn.asking)
+        finally:
+            self._dispatcher.admitted(turn, verdicts, view.graph)
         self._remember(view.run.id, view.graph, changes)
         timers = [ms for ms in changes.timers.values() if ms is not None]
         if timers:
@@ -199,19 +199,6 @@ class RunHandler:
         )
         changes.consumed = len(loaded.raw)
         return changes, [(fault, b"[" + b",".join(raw for raw in loaded.raw) + b"]")]
-
-
-async def both(first: Coroutine[Any, Any, None], second: Coroutine[Any, Any, T]) -> T:
-    """Run both at once, so that what they send first travels in one batch, in this order; raise the first's error.
-
-    Returns what the second does.
-    """
-    done, result = await asyncio.gather(first, second, return_exceptions=True)
-    if isinstance(done, BaseException):
-        raise done
-    if isinstance(result, BaseException):
-        raise result
-    return result
 
 
 class TriggerHandler:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 
 import structlog
@@ -22,7 +23,7 @@ from app.core.tasks import Task, split_ref
 from app.core.tokens import LIFETIME_MS, TokenClaims, sign
 from app.errors import HeadraceError, NotFound, StoreUnavailable, Unavailable
 from app.settings import Settings
-from app.store.admission import Asking
+from app.store.admission import Asking, Heads
 from app.store.store import Store
 from workers.executors.base import Executor, Launch
 from workers.executors.router import Router
@@ -32,7 +33,20 @@ log = structlog.get_logger("headrace.dispatch")
 LOOK = 0.25
 """Seconds between looks at the queue when nothing rings: node runs that another worker could not take."""
 MOST = 64
-"""Tasks that one call of the admission script takes."""
+"""Tasks that one call of the admission script takes from the queue."""
+MOST_FRESH = 500
+"""Tasks that one commit admits as it makes them ready."""
+
+
+@dataclass(slots=True)
+class Turn:
+    """What of the node runs that a commit makes ready asks for its slots in the same step."""
+
+    asking: list[Asking] = field(default_factory=list[Asking])
+    places: Counter[Executor] = field(default_factory=Counter["Executor"])
+    """Promised to them."""
+    left: set[Lane] = field(default_factory=set[Lane])
+    """Lanes of those that do not ask: they are filed before the next look, all in one call."""
 
 
 class Dispatcher:
@@ -58,12 +72,6 @@ class Dispatcher:
         if self._behind:
             self._bell.set()
 
-    def queue(self, lanes: Collection[Lane]) -> None:
-        """These lanes have more waiting, by a commit that is done; they are filed before the next look, all in one call."""
-        self._unfiled.update(lanes)
-        if self._behind:
-            self._bell.set()
-
     def freed(self, graph: Graph, released: Iterable[tuple[str, int, int]]) -> None:
         """Slots became free: attempts of these node runs of a graph ended."""
         if self._waits and any(
@@ -84,52 +92,45 @@ class Dispatcher:
         places[executor] += 1
         return True
 
-    async def admit(self, ready: Sequence[Waiting], graph: Graph, now: int) -> Collection[Lane]:
-        """Ask for slots for node runs of one graph that were just made ready, as many as this worker has places for;
-        submit those that get theirs.
-
-        Returns the lanes of the others, for `queue` once their commit is done.
+    def choose(self, ready: Sequence[Waiting], graph: Graph) -> Turn:
+        """Which of the node runs of one graph that were just made ready ask for their slots with the commit that makes them so:
+        as many as this worker has places for, and none where others wait. The places are promised to them until `admitted`.
         """
-        places: Counter[Executor] = Counter()
-        asking: list[Asking] = []
-        left: set[Lane] = set()
+        turn = Turn()
         for each in sorted(ready, key=lambda one: one.lane.priority):
             node = graph.node_of(each.task.ref)
-            if not self._behind and len(asking) < MOST and self._place(node, places):
-                asking.append(Asking(each, node.timeouts.start_ms))
+            if not self._behind and len(turn.asking) < MOST_FRESH and self._place(node, turn.places):
+                turn.asking.append(Asking(each, node.timeouts.start_ms))
             else:
-                left.add(each.lane)
-        if left:
+                turn.left.add(each.lane)
+        self._reserved.update(turn.places)
+        return turn
+
+    def admitted(self, turn: Turn, verdicts: Sequence[int] | None, graph: Graph) -> None:
+        """The commit said who has slots: submit those; None: nothing was committed. The promised places are free again."""
+        self._reserved -= turn.places
+        if verdicts is None:
+            return
+        if turn.left:
             self._behind, self._waits = True, self._waits | {GLOBAL}
-        if asking:
-            graphs = {(graph.workflow, graph.version): graph}
-            await self._ask(asking, graphs, now, (), places, fresh_of=ready[0].task.run)
-        return left
+            self._unfiled |= turn.left
+            self._bell.set()
+        for each, verdict in zip(turn.asking, verdicts, strict=True):
+            self._answered(each.waiting, verdict, graph)
 
-    async def _ask(
-        self,
-        asking: Sequence[Asking],
-        graphs: Mapping[tuple[str, int], Graph],
-        now: int,
-        lanes: Iterable[Lane],
-        places: Counter[Executor],
-        *,
-        fresh_of: str = "",
-    ) -> None:
-        """Ask for slots, submit what gets them; gives the promised places back.
+    def _answered(self, waiting: Waiting, verdict: int, graph: Graph) -> None:
+        if verdict == 1:
+            self._launch(waiting.task, graph)
+        elif verdict == 0:
+            self._waits |= {pool for pool, _ in waiting.lane.pools}
 
-        `fresh_of` is the run whose commit made them ready, empty for those chosen from the queue.
-        """
+    async def _ask(self, heads: Heads, asking: Sequence[Asking], places: Counter[Executor]) -> None:
+        """Ask for slots for what was chosen from the queue, submit what gets them."""
         self._reserved.update(places)
         try:
-            verdicts = await self._store.admission.admit(
-                asking, now, lanes=lanes, fresh=bool(fresh_of), subject=fresh_of
-            )
+            verdicts = await self._store.admission.admit(asking, heads.now, lanes=heads.lanes)
             for (each, _), verdict in zip(asking, verdicts, strict=True):
-                if verdict == 1:
-                    self._launch(each.task, graphs[(each.lane.workflow, each.version)])
-                elif verdict == 0:
-                    self._waits |= {pool for pool, _ in each.lane.pools}
+                self._answered(each, verdict, heads.graphs[(each.lane.workflow, each.version)])
         finally:
             self._reserved -= places
 
@@ -227,7 +228,7 @@ class Dispatcher:
         self._waits = heads.waits
         self._behind = GLOBAL in heads.waits or more
         if asking or heads.lanes:
-            await self._ask(asking, heads.graphs, heads.now, heads.lanes, places)
+            await self._ask(heads, asking, places)
         return more
 
     async def renew(self) -> None:

@@ -197,7 +197,8 @@ class Graph:
 
     def node_of(self, ref: str) -> NodeDef:
         """The node of a node run, or of an item of its map. Raises KeyError."""
-        return self.node(split_ref(ref)[0])
+        index = self.index.get(ref)
+        return self.node(split_ref(ref)[0]) if index is None else self.nodes[index]
 
     def lane(self, ref: str, priority: int) -> Lane:
         """Where a node run waits for its slots; `priority` is that of its run, which the node's own goes before."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -32,10 +32,11 @@ def iso(ms: int) -> str:
     return datetime.fromtimestamp(ms / 1000, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
-def node_event(kind: str, ref: str, **members: Any) -> dict[str, Any]:
+def node_event(kind: str, ref: str, members: Mapping[str, Any]) -> dict[str, Any]:
     """An event about a node run, `kind` being "node" (a transition) or "step": {type, node, ..., item?}."""
     name, item = split_ref(ref)
-    event: dict[str, Any] = {"type": kind, "node": name, **members}
+    event: dict[str, Any] = {"type": kind, "node": name}
+    event.update(members)
     if item is not None:
         event["item"] = item
     return event
@@ -43,7 +44,7 @@ def node_event(kind: str, ref: str, **members: Any) -> dict[str, Any]:
 
 def transition(ref: str, before: NodeStatus, after: NodeStatus, attempt: int, at: str) -> dict[str, Any]:
     """The event of a node run's transition; `at` as iso() gives it."""
-    return node_event("node", ref, **{"from": before, "to": after, "attempt": attempt, "at": at})
+    return node_event("node", ref, {"from": before, "to": after, "attempt": attempt, "at": at})
 
 
 class Round:

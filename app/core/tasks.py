@@ -8,8 +8,10 @@ from typing import NamedTuple
 
 def split_ref(ref: str) -> tuple[str, int | None]:
     """The node's name and, for an item of a map, its index."""
-    name, colon, index = ref.partition(":")
-    return name, int(index) if colon else None
+    if ":" not in ref:
+        return ref, None
+    name, _, index = ref.partition(":")
+    return name, int(index)
 
 
 def timer_member(run: str, ref: str) -> str:

@@ -100,22 +100,30 @@ class Admission:
         *,
         lanes: Iterable[Lane] = (),
         fresh: bool = False,
-        subject: str = "",
     ) -> list[int]:
         """Ask for slots. 1 admitted, 0 must wait, -1 not ready any more.
 
         A `fresh` one waits where others wait; the rest was chosen by `heads`. `lanes` are filed in the queue: of fresh ones
-        those that have more waiting than asks; their `subject` is the run, whose commit they follow. `now` is only told in the
-        events.
+        those that have more waiting than asks. `now` is only told in the events.
         """
+        names, args = self.request(asking, now, lanes=lanes, fresh=fresh)
+        return await self._batcher.script(ADMIT, names, args)
+
+    def request(
+        self, asking: Sequence[Asking], now: int, *, lanes: Iterable[Lane] = (), fresh: bool = True
+    ) -> tuple[list[str], list[Arg]]:
+        """The keys and arguments of an admission (lib/admission.lua): of a call of its own, or as a part of a commit."""
         keys = self._keys
         order = dict.fromkeys(lanes, 0)
         more = set(order)
         order |= {each.waiting.lane: 0 for each in asking}
         lane_index = {lane: index for index, lane in enumerate(order, 1)}
-        names = list(dict.fromkeys(pool for lane in order for pool, _ in lane.pools))
-        pool_index = {name: index for index, name in enumerate(names, 1)}
-        wanted = [
+        pool_names = list(dict.fromkeys(pool for lane in order for pool, _ in lane.pools))
+        pool_index = {name: index for index, name in enumerate(pool_names, 1)}
+        run_index = {
+            run: index for index, run in enumerate(dict.fromkeys(each.waiting.task.run for each in asking), 1)
+        }
+        names = [
             keys.queue,
             keys.waits,
             keys.filed,
@@ -133,9 +141,9 @@ class Admission:
             PATIENCE_MS,
             TURN,
         ]
-        args.append(len(names))
-        for name in names:
-            wanted += (keys.pool(name), keys.turns(name))
+        args.append(len(pool_names))
+        for name in pool_names:
+            names += (keys.pool(name), keys.turns(name))
             limit = self.default(name)
             args += (name, "" if limit is None else limit)
         args.append(len(order))
@@ -144,17 +152,20 @@ class Admission:
             args += (lane.encode(), lane.workflow, lane.type, lane.priority, int(lane in more), len(needs))
             for pool, slots in needs:
                 args += (pool_index[pool], slots)
+        args.append(len(run_index))
+        for run in run_index:
+            names += (keys.run(run), keys.events(run))
         args.append(len(asking))
         at = iso(now)
         for waiting, start_ms in asking:
             task = waiting.task
-            wanted += (keys.node(task.run, task.ref), keys.events(task.run), keys.run(task.run))
+            names.append(keys.node(task.run, task.ref))
             event = orjson.dumps(
                 transition(task.ref, NodeStatus.READY, NodeStatus.STARTING, task.attempt, at)
             )
-            args += (lane_index[waiting.lane], waiting.encode(), task.encode(), task.timer, task.attempt, task.launch,
-                     start_ms, event)  # fmt: skip
-        return await self._batcher.script(ADMIT, wanted, args, subject)
+            args += (lane_index[waiting.lane], run_index[task.run], waiting.encode(), task.encode(), task.timer,
+                     task.attempt, task.launch, start_ms, event)  # fmt: skip
+        return names, args
 
     async def file(self, lanes: Sequence[Lane]) -> None:
         """Bring the places of lanes in the queue up to date."""

@@ -16,6 +16,7 @@ from app.core.signals import Signal, SignalKind, decode, encode
 from app.core.tasks import Task, timer_member
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
 from app.errors import CommitConflict, EngineFault
+from app.store.admission import Admission, Asking
 from app.store.client import Arg, Batcher, Script, heard, pairs
 from app.store.extras import extras
 from app.store.keys import GROUP, Keys
@@ -62,23 +63,25 @@ class Guess:
         return all(signal.kind in ENDS and signal.ref in refs for signal in signals)
 
 
-@dataclass(slots=True, frozen=True)
+@dataclass(slots=True)
 class Reading:
-    """Node runs and joins on their way."""
+    """Node runs and joins to be read."""
 
     refs: list[str]
     joins: list[str]
     whole: bool
-    """All joins of the run were asked for."""
-    replies: list[asyncio.Future[Any]]
-    """The first brings the joins too."""
-    feeds: dict[str, Feed]
+    """All joins of the run are asked for."""
+    feeds: dict[str, tuple[str, int]]
 
-    async def into(self, view: View) -> None:
-        joins, *nodes = await self.replies[0]
-        for reply in self.replies[1:]:
-            nodes += (await reply)[1:]
-        view.feeds = {name: await feed.read() for name, feed in self.feeds.items()}
+    @property
+    def pages(self) -> Iterable[tuple[Sequence[str], list[Arg]]]:
+        """(refs, arguments of load_nodes.lua) of each script; the first asks for the joins too."""
+        for at in range(0, max(len(self.refs), 1), MAX_READ):
+            of_joins = [0] if at else [-1] if self.whole else [len(self.joins), *self.joins]
+            yield self.refs[at : at + MAX_READ], [*of_joins, *NODE_FIELDS]
+
+    def into(self, view: View, joins: Sequence[Any], nodes: Iterable[list[bytes | None]]) -> None:
+        """Add what was read."""
         named = (
             pairs(joins) if self.whole else zip((name.encode() for name in self.joins), joins, strict=True)
         )
@@ -93,12 +96,14 @@ class Engine:
         batcher: Batcher,
         keys: Keys,
         graph: Callable[[str, int], Awaitable[Graph]],
+        admission: Admission,
         *,
         pack_ms: int = 0,
     ) -> None:
         self._batcher = batcher
         self._keys = keys
         self._graph = graph
+        self._admission = admission
         self._pack_ms = pack_ms
         """How long after its end a run is looked at for packing and removal."""
 
@@ -108,11 +113,14 @@ class Engine:
         With a good guess at what its signals will be about, everything comes in one round trip.
         """
         keys = self._keys
-        head = self._batcher.script(
-            LOAD, [keys.run(run), keys.inbox(run), keys.resumed], [MAX_SIGNALS, *RUN_FIELDS], run
-        )
-        early = self._read_nodes(run, guess.graph, guess.signals) if guess is not None else None
-        fields, raw, now, resumed = await head
+        names = [keys.run(run), keys.inbox(run), keys.resumed]
+        args: list[Arg] = [MAX_SIGNALS, len(RUN_FIELDS), *RUN_FIELDS]
+        early = _reading(guess.graph, guess.signals) if guess is not None else None
+        if early is not None:
+            (refs, more), *_ = early.pages
+            names += (keys.joins(run), *(keys.node(run, ref) for ref in refs))
+            args += more
+        fields, raw, now, resumed, *found = await self._batcher.script(LOAD, names, args, run)
         record = RunView.parse(run, fields)
         if record is None:
             return None
@@ -120,44 +128,43 @@ class Engine:
         loaded = Loaded(View(graph, record, {}, {}, resumed=int(resumed or 0)), [], raw, now)
         try:
             loaded.signals = [decode(entry) for entry in raw]
-            reading = early if guess is not None and guess.covers(loaded.signals) else None
-            reading = reading or self._read_nodes(run, graph, loaded.signals)
+            if early is not None and guess is not None and guess.covers(loaded.signals):
+                joins, *nodes = found[0]
+                early.into(loaded.view, joins, nodes)
+            else:
+                await self._read(loaded.view, _reading(graph, loaded.signals))
         except EngineFault as fault:
             loaded.fault = fault.message
-            return loaded
-        if reading is not None:
-            await reading.into(loaded.view)
         return loaded
 
-    def _read_nodes(self, run: str, graph: Graph, signals: Sequence[Signal]) -> Reading | None:
-        """Ask for the node runs and joins that these signals need; None when they need nothing."""
-        try:
-            needs = wanted(graph, signals)
-        except (LookupError, TypeError, ValueError, AttributeError):
-            raise EngineFault("a signal does not fit the graph of its run") from None
-        if not needs.refs and not needs.joins:
-            return None
-        order, names = list(needs.refs), list(needs.joins)
-        whole = bool(names) and len(graph.nodes) <= SMALL_RUN
+    async def _read(self, view: View, reading: Reading | None) -> None:
+        if reading is None:
+            return
+        keys, run = self._keys, view.run.id
         replies: list[asyncio.Future[Any]] = []
-        for at in range(0, max(len(order), 1), MAX_READ):
-            keys = [self._keys.node(run, ref) for ref in order[at : at + MAX_READ]]
-            of_joins = [0] if at else [-1] if whole else [len(names), *names]
-            reply = self._batcher.script(
-                LOAD_NODES, [self._keys.joins(run), *keys], [*of_joins, *NODE_FIELDS], run
-            )
-            reply.add_done_callback(heard)
-            replies.append(reply)
-        feeds = {
-            name: Feed(self._batcher, self._keys, run, name, *feed) for name, feed in needs.feeds.items()
-        }
-        return Reading(order, names, whole, replies, feeds)
+        for refs, args in reading.pages:
+            names = [keys.joins(run), *(keys.node(run, ref) for ref in refs)]
+            replies.append(self._batcher.script(LOAD_NODES, names, args, run))
+            replies[-1].add_done_callback(heard)
+        feeds = {name: Feed(self._batcher, keys, run, name, *feed) for name, feed in reading.feeds.items()}
+        joins, *nodes = await replies[0]
+        for reply in replies[1:]:
+            nodes += (await reply)[1:]
+        view.feeds = {name: await feed.read() for name, feed in feeds.items()}
+        reading.into(view, joins, nodes)
 
     async def commit(
-        self, loaded: Loaded, entry: str, changes: Changes, dead: Sequence[tuple[str, bytes]] = ()
-    ) -> None:
+        self,
+        loaded: Loaded,
+        entry: str,
+        changes: Changes,
+        dead: Sequence[tuple[str, bytes]] = (),
+        asking: Sequence[Asking] = (),
+    ) -> list[int]:
         """Write all of a decision and acknowledge the entry of `active`, in one step.
 
+        `asking` are those of its ready node runs that ask for their slots in the same step: answers 1 for each that was
+        admitted, 0 for one that must wait, -1 for one whose run is paused.
         Raises CommitConflict when the run or one of its node runs is not as it was loaded; nothing is written then.
         """
         keys, run = self._keys, loaded.view.run.id
@@ -167,18 +174,20 @@ class Engine:
         ]  # fmt: skip
         held = _held(loaded.view, changes.release)
         more_names, more_args = extras(keys, run, changes)
-        names += (*(keys.pool(pool) for pool, _ in held), *more_names)
+        request = self._admission.request(asking, loaded.now) if asking else ((), ())
+        names += (*(keys.pool(pool) for pool, _ in held), *request[0], *more_names)
         if changes.finished is not None:
             place = loaded.view.run.workflow, loaded.view.run.concurrency
             names += [keys.concurrency(*place), keys.concurrency_queue(*place), keys.finished]
         args: list[Arg] = [run, GROUP, entry, loaded.view.run.revision, changes.consumed]
-        _sections(args, loaded, changes, held, dead)
+        _sections(args, loaded, changes, held, dead, asking, request)
         _list(args, [1] if changes.finished is not None and loaded.view.run.concurrency else [])
         _list(args, [] if changes.finished is None else [loaded.now + self._pack_ms])
         args += more_args
         reply = await self._batcher.script(COMMIT, names, args, run)
         if reply[0] != 1:
             raise CommitConflict(f"run {run}: {reply[1:]!r}")
+        return reply[2]
 
     async def signal(self, run: str, signal: Signal) -> bool:
         """Add a signal to a run's inbox. False where there is no such run."""
@@ -203,6 +212,18 @@ class Engine:
         )
 
 
+def _reading(graph: Graph, signals: Sequence[Signal]) -> Reading | None:
+    """The node runs and joins that these signals need; None when they need nothing. Raises EngineFault."""
+    try:
+        needs = wanted(graph, signals)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise EngineFault("a signal does not fit the graph of its run") from None
+    if not needs.refs and not needs.joins:
+        return None
+    whole = bool(needs.joins) and len(graph.nodes) <= SMALL_RUN
+    return Reading(list(needs.refs), list(needs.joins), whole, needs.feeds)
+
+
 Held = dict[tuple[str, int], list[str]]
 """(pool, slots) -> tasks that give so many slots of the pool back."""
 
@@ -225,7 +246,13 @@ def waiting(view: View, ready: tuple[str, int, int]) -> Waiting:
 
 
 def _sections(
-    args: list[Arg], loaded: Loaded, changes: Changes, held: Held, dead: Sequence[tuple[str, bytes]]
+    args: list[Arg],
+    loaded: Loaded,
+    changes: Changes,
+    held: Held,
+    dead: Sequence[tuple[str, bytes]],
+    asking: Sequence[Asking],
+    request: tuple[Sequence[str], Sequence[Arg]],
 ) -> None:
     """The sections of the commit script, in its order."""
     run = loaded.view.run.id
@@ -237,15 +264,19 @@ def _sections(
         for name, value in fields.items():
             args += (name, value)
     _pairs(args, ((name, count.encode()) for name, count in changes.joins.items()))
-    _pairs(args, ((timer_member(run, ref), ms) for ref, ms in changes.timers.items() if ms is not None))
+    _pairs(args, ((ms, timer_member(run, ref)) for ref, ms in changes.timers.items() if ms is not None))
     _list(args, [timer_member(run, ref) for ref, ms in changes.timers.items() if ms is None])
-    _list(args, [waiting(loaded.view, ready).encode() for ready in changes.ready])
+    asks = {each.waiting.task for each in asking}
+    ready = [waiting(loaded.view, task) for task in changes.ready]
+    _list(args, [each.encode() for each in ready if each.task not in asks])
     _list(args, [waiting(loaded.view, waited).encode() for waited in changes.unready])
     _list(args, [Task(run, *ended).encode() for ended in changes.release])
     args.append(len(held))
     for (_, slots), tasks in held.items():
         args.append(slots)
         _list(args, tasks)
+    args.append(len(request[0]))
+    args += request[1]
     args.append(orjson.dumps(changes.events) if changes.events else "")
     _list(args, [encode(signal) for signal in changes.append])
     _pairs(args, dead)

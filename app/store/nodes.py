@@ -208,7 +208,7 @@ def _entry(call: NodeCall, epoch: int, report: StepReport, at: str) -> tuple[Arg
     event: bytes = b""
     if report.seq is None:
         members = {"step": report.step, "attempt": call.attempt, "epoch": epoch, "at": at}
-        event = orjson.dumps(node_event("step", call.ref, **members))
+        event = orjson.dumps(node_event("step", call.ref, members))
     return (
         _NUMBER[Step(report.step)], "" if report.seq is None else report.seq, digest, data, metadata,
         "" if report.done is None else report.done, "" if report.total is None else report.total, event,

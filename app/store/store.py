@@ -73,11 +73,11 @@ class Store:
         self.concurrency = ConcurrencyKeys(self.batcher, self.keys, self.control.cancel)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
         pack_ms = round(settings.pack_after * 1000)
-        self.engine = Engine(self.batcher, self.keys, self.graphs.get, pack_ms=pack_ms)
         self.admission = Admission(
             self.batcher, self.keys, self.graphs.get,
             global_slots=settings.global_slots, pool_slots=settings.pool_slots, lease_ms=lease_ms,
         )  # fmt: skip
+        self.engine = Engine(self.batcher, self.keys, self.graphs.get, self.admission, pack_ms=pack_ms)
         self.pools = Pools(self.batcher, self.keys, self.admission, self.graphs.get)
         self.mending = Mending(self.batcher, self.keys, self.admission, self.graphs.get)
         self.calls = Calls(self.batcher, self.keys, lease_ms)

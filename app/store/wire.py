@@ -10,7 +10,7 @@ import asyncio
 import ssl
 from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast
 
 import hiredis
 from redis.asyncio.connection import parse_url
@@ -20,11 +20,6 @@ Reply = Callable[[Any], None]
 """Called once with the raw reply: an error reply of the server is a hiredis.ReplyError, a lost one a ConnectionError."""
 
 
-class _Waiting(NamedTuple):
-    reply: Reply
-    sent: float
-
-
 class Wire(asyncio.Protocol):
     """A connection that is up. `lost` is set when it is not any more; every call then has had its answer."""
 
@@ -32,7 +27,10 @@ class Wire(asyncio.Protocol):
         self._timeout = timeout
         self._loop = asyncio.get_running_loop()
         self._reader = hiredis.Reader()
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[tuple[Reply, float]] = deque()
+        """Calls that wait for their answers, and when each was sent."""
+        self._now = 0.0
+        """The time of this turn of the loop, known while something is to be flushed."""
         self._out: list[bytes] = []
         self._transport: asyncio.Transport | None = None
         self._watch: asyncio.TimerHandle | None = None
@@ -48,10 +46,11 @@ class Wire(asyncio.Protocol):
         if self.lost:
             reply(ConnectionError("the connection is lost"))
             return
-        self._out.append(hiredis.pack_command(cast("Any", command)))
-        self._waiting.append(_Waiting(reply, self._loop.time()))
-        if len(self._out) == 1:
+        if not self._out:
+            self._now = self._loop.time()
             self._loop.call_soon(self._flush)
+        self._out.append(hiredis.pack_command(cast("Any", command)))
+        self._waiting.append((reply, self._now))
         if self._watch is None:
             self._watch = self._loop.call_later(self._timeout, self._look)
 
@@ -66,7 +65,7 @@ class Wire(asyncio.Protocol):
         gets, waiting = self._reader.gets, self._waiting
         try:
             while (value := gets()) is not False:
-                waiting.popleft().reply(value)
+                waiting.popleft()[0](value)
         except (hiredis.ProtocolError, IndexError):
             self.abort()
 
@@ -75,7 +74,7 @@ class Wire(asyncio.Protocol):
         self._watch = None
         if not self._waiting or self.lost:
             return
-        left = self._waiting[0].sent + self._timeout - self._loop.time()
+        left = self._waiting[0][1] + self._timeout - self._loop.time()
         if left <= 0:
             self.abort()
         else:
@@ -94,7 +93,7 @@ class Wire(asyncio.Protocol):
             self._watch.cancel()
             self._watch = None
         while self._waiting:
-            self._waiting.popleft().reply(ConnectionError("the connection is lost"))
+            self._waiting.popleft()[0](ConnectionError("the connection is lost"))
 
     async def ask(self, *command: Arg) -> Any:
         """One command, awaited. Raises ConnectionError; an error reply is a value."""

@@ -17,7 +17,6 @@ from typing import Any
 import orjson
 
 from app.core.decide import decide
-from app.core.pools import Waiting
 from app.core.signals import Signal, SignalKind, exit_of
 from app.core.tasks import Task, split_ref
 from app.errors import CommitConflict, StaleEpoch
@@ -192,14 +191,18 @@ class Driver:
         changes = decide(loaded.view, loaded.signals, loaded.now, self.random.random())
         if self.random.random() < 0.05:
             return  # it died before the commit: the entry is claimed again
+        most = self.random.choice([0, 1, 64])  # places that the worker has
+        asking = [Asking(waiting(loaded.view, ready), 600_000) for ready in changes.ready[:most]]
         try:
-            await worker.store.engine.commit(loaded, entry.id, changes)
+            verdicts = await worker.store.engine.commit(loaded, entry.id, changes, (), asking)
         except CommitConflict:
             self.conflicts += 1
             worker.held.append(entry)
             return
-        if changes.ready and self.random.random() < 0.8:
-            await self._admit(worker, [waiting(loaded.view, ready) for ready in changes.ready], fresh=True)
+        self._submit_admitted(asking, verdicts)
+        if len(changes.ready) > most and self.random.random() < 0.8:
+            lanes = {waiting(loaded.view, ready).lane for ready in changes.ready[most:]}
+            await worker.store.admission.admit([], 0, lanes=lanes, fresh=True)
 
     async def _take_heads(self) -> None:
         worker = self.random.choice(self.workers)
@@ -207,12 +210,10 @@ class Driver:
             await worker.store.mending.sweep()
         heads = await worker.store.admission.heads(self.random.choice([1, 3, 10]))
         await worker.store.admission.file(heads.lanes)
-        await self._admit(worker, heads.taken, fresh=False)
+        asking = [Asking(each, 600_000) for each in heads.taken]
+        self._submit_admitted(asking, await worker.store.admission.admit(asking, heads.now))
 
-    async def _admit(self, worker: Worker, ready: list[Waiting], *, fresh: bool) -> None:
-        now, asking = await worker.store.workers.now(), [Asking(each, 600_000) for each in ready[:64]]
-        lanes = {each.lane for each in ready[64:]}
-        verdicts = await worker.store.admission.admit(asking, now, lanes=lanes, fresh=fresh, subject=self.run)
+    def _submit_admitted(self, asking: list[Asking], verdicts: list[int]) -> None:
         for each, verdict in zip(asking, verdicts, strict=True):
             if verdict == 1 and self.random.random() < 0.9:
                 self._submit(each.waiting.task)

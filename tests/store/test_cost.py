@@ -21,7 +21,7 @@ STEPS = [
     StepReport("finalize"),
 ]
 ROUND_TRIPS = {"claim": 1, "load": 1, "commit and admit": 1, "start": 1, "steps": 1}
-COMMANDS = 65
+COMMANDS = 48
 """Commands that the server runs for one node, those inside scripts counted too; three of them see to its pools."""
 
 

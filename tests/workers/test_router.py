@@ -14,7 +14,6 @@ from app.core.pools import Lane, Waiting
 from app.core.tasks import Task
 from app.errors import NotFound
 from app.settings import Settings
-from app.store.admission import Asking
 from app.store.store import Store
 from workers.dispatch import Dispatcher
 from workers.executors.base import Launch
@@ -88,15 +87,10 @@ async def test_a_full_executor_does_not_hold_up_the_node_runs_of_another(store: 
     """Asked for slots are only those that have a place; the verdicts say that nothing of it is ready any more."""
     here, there = Desk(1), Desk(5)
     dispatcher = Dispatcher(store, Router({"process": here, "kubernetes": there}, PLACEMENT), settings)
-    asked: list[Task] = []
-
-    async def admit(asking: list[Asking], now: int, **_: object) -> list[int]:
-        asked.extend(each.waiting.task for each in asking)
-        return [-1] * len(asking)
-
-    store.admission.admit = admit  # pyright: ignore[reportAttributeAccessIssue]
     tasks = [task("here", 1), task("here", 2), task("there", 1), task("there", 2)]
     lane = Lane("x:", GRAPH.workflow, 3)
-    await dispatcher.admit([Waiting(lane, 0, GRAPH.version, each) for each in tasks], GRAPH, 0)
-    assert asked == [tasks[0], tasks[2], tasks[3]]
+    turn = dispatcher.choose([Waiting(lane, 0, GRAPH.version, each) for each in tasks], GRAPH)
+    assert [each.waiting.task for each in turn.asking] == [tasks[0], tasks[2], tasks[3]]
+    assert dispatcher.free() == 3, "places are promised until the verdicts are there"
+    dispatcher.admitted(turn, [-1] * 3, GRAPH)
     assert dispatcher.free() == 6, "places that were not used are given back"

@@ -35,17 +35,17 @@ local function lacking(lane, member, fresh)
   return nil
 end
 
--- hold(pool, slots, task, now, lane): the task is a holder from now on, where the pool has a limit.
+-- hold(pool, slots, task, now, lane): the task is a holder from now on, where the pool has a limit. `pool.held` is written at the end.
 local function hold(pool, slots, task, now, lane)
   if not pool.free then return end
   pool.free = pool.free - slots
-  redis.call('HSET', pool.holders, task, now .. ' ' .. slots .. ' ' .. lane.workflow .. ' ' .. lane.type)
+  local held = pool.held
+  held[#held + 1], held[#held + 2] = task, now .. ' ' .. slots .. ' ' .. lane.workflow .. ' ' .. lane.type
   if slots > 1 then redis.call('HINCRBY', pool.holders, '+', slots - 1) end
 end
 
--- Queue(keys, args, now, fresh): what is done with lanes; `close` writes what was counted.
-local function Queue(keys, args, now, fresh)
-  local step, patience, TURN = tonumber(args[4]), tonumber(args[5]), tonumber(args[6])
+-- Queue(keys, step, patience, TURN, now, fresh): what is done with lanes; `close` writes what was counted.
+local function Queue(keys, step, patience, TURN, now, fresh)
   local shares, changed, emptied = {}, {}, false
   local self = {}
 

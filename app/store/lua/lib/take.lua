@@ -1,5 +1,5 @@
 -- take(): the next argument, from `position` on.
-local position = 1
+local ARGV, position = ARGV, 1
 local function take()
   local value = ARGV[position]
   position = position + 1
