@@ -5,7 +5,8 @@ from __future__ import annotations
 import orjson
 
 from app.core.cancelling import STOP, STOP_CHECK_MS, cancelled
-from app.core.graph import Kind, Retry
+from app.core.graph import Kind, Retry, Timeouts
+from app.core.hindrances import Hindrance
 from app.core.round import Round, iso
 from app.core.settle import finish_node
 from app.core.signals import Signal, SignalKind
@@ -18,6 +19,8 @@ INFRA_BUDGET = 10
 INFRA_RETRY = Retry(max_attempts=INFRA_BUDGET, initial_ms=1_000, factor=2.0, max_ms=30_000)
 NOT_RETRYABLE_EXIT = 42
 """The exit code by which a program says that another attempt is pointless."""
+ROOM_CHECK_MS = 30_000
+"""How often a launch is looked at that the cluster has no room for."""
 FINALIZE_GRACE_MS = 60_000
 """After output is accepted, how long finalize may take before the node run is succeeded without it."""
 
@@ -60,7 +63,11 @@ def fail_attempt(
     if _is_call(round_, ref):
         record["dw"] = ""
     round_.changes.release.append((ref, node.attempt, node.launch))
-    again = node.launch < INFRA_BUDGET if infra else retryable and node.attempt < retry.max_attempts
+    again = (
+        node.launch + node.disruptions < INFRA_BUDGET
+        if infra
+        else retryable and node.attempt < retry.max_attempts
+    )
     if node.stop == STOP or (again and round_.doomed(round_.definition(ref))):
         cancelled(round_, ref, **record)
     elif infra and again:
@@ -141,7 +148,7 @@ def exited(round_: Round, signal: Signal) -> None:
     if node.won:
         succeed(round_, ref)
     elif node.stop:
-        fail_attempt(round_, ref, node.stop, f"stopped: {node.stop.replace('_', ' ')}")
+        fail_attempt(round_, ref, node.stop, f"stopped: {node.stop.replace('_', ' ')}{_hindered(node)}")
     elif signal.infra:
         fail_attempt(round_, ref, signal.type or "lost", signal.message, infra=True)
     elif signal.type:
@@ -154,6 +161,12 @@ def exited(round_: Round, signal: Signal) -> None:
         fail_attempt(
             round_, ref, "exit", _exit_text(signal.code), retryable=signal.code != NOT_RETRYABLE_EXIT
         )
+
+
+def _hindered(node: NodeView) -> str:
+    """What kept a launch from running until it was given up."""
+    found = Hindrance.of(node.executor, node.attempt, node.launch)
+    return f" ({found.code}: {found.detail})" if found.code and node.stop.endswith("_timeout") else ""
 
 
 def _plain_success(round_: Round, ref: str, signal: Signal) -> None:
@@ -219,7 +232,7 @@ def _due_live(round_: Round, ref: str, node: NodeView) -> None:
     elif node.stop:
         deadline, reason = node.stop_at + STOP_CHECK_MS, node.stop
     elif node.status is NodeStatus.STARTING and not node.launched:
-        deadline, reason = node.starting + limits.start_ms, "start_timeout"
+        deadline, reason = _start_deadline(round_, node, limits)
     elif node.status is NodeStatus.STARTING:
         deadline, reason = node.launched + limits.run_ms, "run_timeout"
     elif _is_call(round_, ref):
@@ -238,6 +251,16 @@ def _due_live(round_: Round, ref: str, node: NodeView) -> None:
         # the attempt ends when its process is confirmed gone: the executor stops it and reports its exit
         round_.changes.timers[ref] = round_.now + STOP_CHECK_MS
         round_.change(ref, t=reason, tm=round_.now)
+
+
+def _start_deadline(round_: Round, node: NodeView, limits: Timeouts) -> tuple[int, str]:
+    """When a launch that does not run is given up, and why. Where the cluster has no room for it, it still waits in a queue."""
+    found = Hindrance.of(node.executor, node.attempt, node.launch)
+    if not found.no_room:
+        return max(node.starting, found.room) + limits.start_ms, "start_timeout"
+    if limits.queued_ms is None:
+        return round_.now + ROOM_CHECK_MS, ""
+    return max(node.ready, round_.run.resumed) + limits.queued_ms, "queued_timeout"
 
 
 def _is_call(round_: Round, ref: str) -> bool:

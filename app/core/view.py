@@ -9,8 +9,9 @@ Node run (one hash, the checkpoint hash):
   h last heartbeat ms; y ready ms; b starting ms; g launched ms; r running ms; z ended ms; u waiting until ms
   t why its process must stop (of a map: why it starts nothing further); tm when that was decided; pd, pt progress;
   fr count of failed records
-  er why its executor cannot run it yet (JSON {code, detail, since ms, a attempt, l launch}); holds while the node run is
-  starting and a, l are its own: Unschedulable, ImagePullBackOff, FailedCreate, ...: see reasons.py
+  er why its executor cannot run it yet (JSON {code, detail, since ms, a attempt, l launch, f ms since when it has room});
+  holds while the node run is live and a, l are its own: Unschedulable, ImagePullBackOff, ...: see hindrances.py
+  dp uids of pods that the cluster took away while their launch went on in another, comma separated
   A<n> an attempt that ended before the last: {started, ended, error} (JSON)
   services only: su the rendered URL; d after a 202, as app/core/services.py says: the call waits for its callback or is
   polled; dw while waiting: the host whose circuit was open; cb "attempt:digest" of the callback that failed it.
@@ -41,7 +42,7 @@ from app.core.states import NodeStatus, RunStatus
 
 NODE_FIELDS = (
     "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v", "y",
-    "os", "of",
+    "os", "of", "er", "dp",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
 RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y", "ck")
@@ -79,18 +80,22 @@ class NodeView:
     """Of a map: where its items come from; the words of app.core.mapdata."""
     first: int = 0
     """The number of the first item in `over`."""
+    executor: bytes | None = None
+    """Why its executor cannot run it yet, as it was told last; the words of app.core.hindrances."""
+    disruptions: int = 0
+    """Pods that the cluster took away while their launch went on in another: infrastructure faults."""
 
     @classmethod
     def parse(cls, values: list[bytes | None]) -> NodeView:
         """From the reply of HMGET NODE_FIELDS."""
-        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of = values  # noqa: E741
+        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of, er, dp = values  # noqa: E741
         if s is None:
             return cls()
         return cls(
             NodeStatus(s.decode()), int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
             int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
             int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v, int(y or 0),
-            (os or b"").decode(), int(of or 0),
+            (os or b"").decode(), int(of or 0), er, dp.count(b",") + 1 if dp else 0,
         )  # fmt: skip
 
 

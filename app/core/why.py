@@ -107,7 +107,20 @@ def _live(
         case NodeStatus.WAITING:
             yield _waiting(node, record)
         case _:
+            yield from _hindered(record)
             yield _running(node, ref, record)
+
+
+def _hindered(record: Record) -> Iterator[Reason]:
+    """What its executor says against it, of this launch."""
+    told = record.executor
+    if (
+        told is not None
+        and told.get("code")
+        and (told.get("a"), told.get("l")) == (record.attempt, record.launch)
+    ):
+        yield Reason(Code.EXECUTOR, f"{told['code']}: {told.get('detail', '')}", int(told.get("since", 0)),
+                     {"reason": told["code"]})  # fmt: skip
 
 
 def _pending(
@@ -150,10 +163,7 @@ def _ready(record: Record, place: Mapping[str, Any]) -> Iterator[Reason]:
 
 
 def _starting(record: Record) -> Iterator[Reason]:
-    told = record.executor
-    if told is not None and (told.get("a"), told.get("l")) == (record.attempt, record.launch):
-        yield Reason(Code.EXECUTOR, f"{told['code']}: {told.get('detail', '')}", int(told.get("since", 0)),
-                     {"reason": told["code"]})  # fmt: skip
+    yield from _hindered(record)
     if record.stop:
         yield _stopping(record)
     elif record.launched:

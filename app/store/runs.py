@@ -44,6 +44,7 @@ NODE_READ = (
     "o",
     "ok",
     "bad",
+    "dp",
 )
 SCAN_PAGES = 20
 """Pages of the index that one filtered listing looks through; a page may come back short, with a cursor."""
@@ -300,11 +301,11 @@ def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
 def _node(
     ref: str, values: list[bytes | None], *, is_map: bool, unknown: NodeStatus = NodeStatus.PENDING
 ) -> dict[str, Any]:
-    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad = values  # noqa: E741
+    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp = values  # noqa: E741
     name, item = split_ref(ref)
     record: dict[str, Any] = {
         "name": name, "status": s.decode() if s else str(unknown), "attempt": int(a or 0),
-        "infrastructure_faults": int(l or 0), "epoch": int(e or 0),
+        "infrastructure_faults": int(l or 0) + (dp.count(b",") + 1 if dp else 0), "epoch": int(e or 0),
         "step": str(STEPS[int(p) - 1]) if p else None, "seq": int(q) if q else None, "metadata": _json(m),
         "error": None if s == b"succeeded" else _json(x),
         "ready": _time(y), "started": _time(r) or _time(b), "ended": _time(z),

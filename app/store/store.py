@@ -22,6 +22,7 @@ from app.store.control import Control
 from app.store.engine import Engine
 from app.store.events import Events
 from app.store.graphs import Graphs
+from app.store.hindrances import Hindrances
 from app.store.history import History
 from app.store.hooks import Hooks
 from app.store.keys import Keys
@@ -85,6 +86,7 @@ class Store:
             self.batcher, self.keys, settings.circuit_failures, round(settings.circuit_pause * 1000)
         )
         self.workers = Workers(self.batcher, self.keys, lease_ms)
+        self.hindrances = Hindrances(self.batcher, self.keys)
         self.why = Why(
             self.batcher,
             self.keys,

@@ -48,6 +48,25 @@ def archives() -> dict[str, Path]:
     return paths
 
 
+def base_archive() -> Path:
+    """A docker archive of the base image: Python on Debian, for tests that need no more. Built once per list of packages."""
+    with alone():
+        machine.demand_root()
+        machine.demand(machine.IMAGE_PACKAGES)
+        _base()
+        path = cache_root() / "images" / f"{_base_stamp()}.base"
+        if not path.exists():
+            unfinished = path.with_suffix(".unfinished")
+            unfinished.unlink(missing_ok=True)
+            _run([*_buildah(), "push", BASE_TAG, f"docker-archive:{unfinished}:{BASE_TAG}"])
+            unfinished.replace(path)
+    return path
+
+
+def _base_stamp() -> str:
+    return hashlib.sha256(" ".join((SUITE, *BASE_PACKAGES)).encode()).hexdigest()[:16]
+
+
 def _digest(paths: Iterator[Path]) -> str:
     digest = hashlib.sha256(" ".join((SUITE, *BASE_PACKAGES)).encode())
     for path in paths:
@@ -70,8 +89,7 @@ def _forget_older(paths: dict[str, Path]) -> None:
 
 def _base() -> None:
     """The base image, once per list of packages."""
-    stamp = hashlib.sha256(" ".join((SUITE, *BASE_PACKAGES)).encode()).hexdigest()[:16]
-    marker = cache_root() / "images" / f"base-{stamp}"
+    marker = cache_root() / "images" / f"base-{_base_stamp()}"
     if marker.exists():
         return
     say(f"making a base image of {', '.join(BASE_PACKAGES)}")

@@ -2,7 +2,7 @@
 
 It is the cluster of HEADRACE_TEST_KUBECONFIG; else the one that `make cluster` left running; else one started here and
 stopped at the end. A foreign cluster needs HEADRACE_TEST_HOST, the address of this machine for its pods, and the images
-below HEADRACE_TEST_IMAGES (default `localhost`): busybox:1, headrace:dev, nodes:dev.
+below HEADRACE_TEST_IMAGES (default `localhost`): busybox:1, headrace-base:1 (any with Python), headrace:dev, nodes:dev.
 """
 
 from __future__ import annotations
@@ -10,17 +10,25 @@ from __future__ import annotations
 import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
+from pydantic import SecretStr
 
+from app.embedded import free_port
+from app.settings import Settings
+from app.store.store import Store
 from tests.cluster.build import build
 from tests.cluster.cluster import Cluster, ensure, stop
-from tests.cluster.headrace_images import archives
+from tests.cluster.headrace_images import archives, base_archive
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import HOST, KUBECONFIG_VARIABLE, Layout, default_root
+
+if TYPE_CHECKING:
+    from tests.kubernetes.site import Site
 
 STARTING = 40 * 60
 """Seconds that building and starting a cluster may take on a new machine."""
@@ -78,6 +86,39 @@ def images(cluster: TestCluster) -> Callable[[str], str]:
         for path in archives().values():
             cluster.own.load_image(path)
     return cluster.image
+
+
+@pytest.fixture(scope="session")
+def python_image(cluster: TestCluster) -> str:
+    """An image with Python, in the cluster."""
+    if cluster.own is not None:
+        cluster.own.load_image(base_archive())
+    return cluster.image("headrace-base:1")
+
+
+@pytest.fixture
+async def site(
+    cluster: TestCluster, namespace: str, store: Store, settings: Settings, tmp_path: Path
+) -> AsyncIterator[Site]:
+    """An installation on the cluster, without any worker; its Jobs are in the test's namespace."""
+    from tests.kubernetes.site import site_of
+
+    ours = settings.model_copy(
+        update={
+            "executors": "kubernetes",
+            "image_allow": cluster.image("*"),
+            "kubeconfig": str(cluster.kubeconfig),
+            "kubernetes_namespace": namespace,
+            "kubernetes_pod": '{"run_as_user": 65532, "image_pull_policy": "Never"}',
+            "lease": 2.0,
+            "api_url": f"http://{cluster.host}:{free_port()}",
+            "bootstrap_key": SecretStr("hr_root_0123456789abcdef0123"),
+            "allowed_hosts": cluster.host,
+            "data_uri": f"file:{tmp_path}/data",
+        }
+    )
+    async with site_of(store, ours, cluster, namespace) as made:
+        yield made
 
 
 @pytest.fixture

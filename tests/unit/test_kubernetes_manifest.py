@@ -52,7 +52,8 @@ def test_a_job_is_exactly_this():
         "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}, {"name": "data", "mountPath": "/data"}],
     }  # fmt: skip
     pod = {
-        "restartPolicy": "Never", "automountServiceAccountToken": False, "enableServiceLinks": False,
+        "restartPolicy": "Never", "activeDeadlineSeconds": 60 + 120 + 60 + 60,
+        "automountServiceAccountToken": False, "enableServiceLinks": False,
         "terminationGracePeriodSeconds": 30, "nodeSelector": {"disk": "fast"},
         "securityContext": {"runAsNonRoot": True, "runAsUser": 1000, "seccompProfile": {"type": "RuntimeDefault"}},
         "containers": [container],
@@ -64,7 +65,7 @@ def test_a_job_is_exactly_this():
         "metadata": {"name": job_name("headrace", ITEM), "namespace": "jobs", "annotations": annotations,
                      "labels": {**labels, "headrace.dev/spec": spec_digest(pattern())}},
         "spec": {"parallelism": 1, "completions": 1, "backoffLimit": 0, "podReplacementPolicy": "Failed",
-                 "podFailurePolicy": {"rules": [ignore]}, "activeDeadlineSeconds": 60 + 120 + 60 + 60,
+                 "podFailurePolicy": {"rules": [ignore]},
                  "template": {"metadata": {"labels": labels, "annotations": annotations}, "spec": pod}},
     }  # fmt: skip
 

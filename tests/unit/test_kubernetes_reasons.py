@@ -8,9 +8,10 @@ import pytest
 
 from app.core.signals import exit_of
 from app.core.tasks import Task
+from app.errors import NotFound, Unavailable
 from workers.executors.kubernetes.client import ClusterError
-from workers.executors.kubernetes.executor import quota
-from workers.executors.kubernetes.reasons import Waiting, ended, gone, started, waiting
+from workers.executors.kubernetes.executor import refusal
+from workers.executors.kubernetes.reasons import Waiting, ended, gone, hindrance, slim, started, waiting
 from workers.executors.kubernetes.watch import Relist, event
 
 TASK = Task("r1", "price", 1, 0)
@@ -120,6 +121,47 @@ def test_a_watch_that_says_anything_but_an_event_is_listed_anew(line: bytes):
         event(line)
 
 
-def test_only_a_full_namespace_is_waited_for():
-    assert quota(ClusterError(403, "Forbidden", "exceeded quota: jobs"))
-    assert not quota(ClusterError(403, "Forbidden", "violates PodSecurity"))
+def test_a_full_namespace_and_an_api_server_that_is_away_are_waited_for():
+    assert refusal(ClusterError(403, "Forbidden", "exceeded quota: jobs")).reason == "QuotaExceeded"
+    assert refusal(ClusterError(429, "TooManyRequests", "later")).reason == "ClusterUnavailable"
+
+
+@pytest.mark.parametrize("status", [401, 403, 404])
+def test_a_cluster_that_lets_us_not_create_jobs_is_no_fault_of_the_node(status: int):
+    with pytest.raises(Unavailable):
+        refusal(ClusterError(status, "", "jobs.batch is forbidden"))
+
+
+def test_a_job_that_the_cluster_can_never_take_is_not_tried_again():
+    with pytest.raises(NotFound):
+        refusal(ClusterError(422, "Invalid", "spec.template.spec.containers[0].image: Required value"))
+
+
+EVICTION = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+
+
+def test_a_pod_that_was_taken_away_is_no_end_and_its_launch_waits_for_another():
+    taken = pod("Failed", {"terminated": {"exitCode": 143}}, conditions=(EVICTION,))
+    assert ended(TASK, JOB, [taken]) is None
+    found = hindrance([taken], "")
+    assert found is not None
+    assert found.reason == "Disrupted"
+    follower = pod("Running", {"running": {}}, uid="u2", creationTimestamp="2026-01-01T00:01:00Z")
+    assert hindrance([taken, follower], "") is None
+
+
+def test_a_pod_that_ended_well_although_it_was_to_be_taken_away_has_ended_well():
+    done = pod("Succeeded", {"terminated": {"exitCode": 0, "message": "[1]"}}, conditions=(EVICTION,))
+    assert ended(TASK, JOB, [done]) == exit_of(TASK, code=0, output="[1]")
+
+
+def test_a_job_whose_pods_are_refused_says_so_until_it_has_one():
+    assert hindrance([], 'pods "a" is forbidden: exceeded quota: small') == Waiting(
+        "QuotaExceeded", 'pods "a" is forbidden: exceeded quota: small'
+    )
+    assert hindrance([pod("Running", {"running": {}})], "exceeded quota: small") is None
+
+
+def test_what_is_kept_of_an_object_says_the_same_as_all_of_it():
+    whole = over(137, reason="OOMKilled") | {"spec": {"containers": [{"name": "node"}]}}
+    assert ended(TASK, slim(JOB), [slim(whole)]) == ended(TASK, JOB, [whole])

@@ -24,8 +24,8 @@ from app.settings import Settings
 
 MAX_CONNECTIONS = 100
 MERGE_PATCH = "application/merge-patch+json"
-CREATED, CONFLICT, GONE, TOO_MANY = 201, 409, 410, 429
-JOBS, PODS, EVENTS = "batch/v1", "v1", "v1"
+UNAUTHORIZED, FORBIDDEN, MISSING, CONFLICT, GONE, TOO_MANY = 401, 403, 404, 409, 410, 429
+JOBS, PODS, EVENTS, LEASES = "batch/v1", "v1", "v1", "coordination.k8s.io/v1"
 
 
 class ClusterError(HeadraceError):

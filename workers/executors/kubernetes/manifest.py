@@ -107,7 +107,6 @@ def job(pattern: Pattern, task: Task, environment: Mapping[str, str]) -> k8s.V1J
                 )
             ]
         ),
-        active_deadline_seconds=_deadline(pattern.node),
         template=pod,
     )
     metadata = k8s.V1ObjectMeta(
@@ -120,14 +119,18 @@ def job(pattern: Pattern, task: Task, environment: Mapping[str, str]) -> k8s.V1J
 
 
 def _deadline(node: NodeDef) -> int:
-    limits = node.timeouts
-    return math.ceil((limits.start_ms + limits.run_ms + FINALIZE_GRACE_MS) / 1000) + DEADLINE_SLACK_S
+    """Seconds of one pod, from when a machine has it: a Job's own deadline would count its wait for room in the cluster."""
+    return (
+        math.ceil((node.timeouts.start_ms + node.timeouts.run_ms + FINALIZE_GRACE_MS) / 1000)
+        + DEADLINE_SLACK_S
+    )
 
 
 def _pod(pattern: Pattern, environment: Mapping[str, str]) -> k8s.V1PodSpec:
     pod = pattern.pod
     return k8s.V1PodSpec(
         restart_policy="Never",
+        active_deadline_seconds=_deadline(pattern.node),
         automount_service_account_token=False,
         enable_service_links=False,
         termination_grace_period_seconds=GRACE_S,

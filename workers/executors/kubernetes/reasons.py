@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 import orjson
@@ -52,6 +53,10 @@ def over(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def _succeeded_phase(pod: Object) -> bool:
+    return (pod.get("status") or {}).get("phase") == "Succeeded"
+
+
 def waiting(pod: Object) -> Waiting | None:
     """Why a pod does not run yet; None where it does, or where nothing is unusual."""
     if started(pod):
@@ -60,21 +65,81 @@ def waiting(pod: Object) -> Waiting | None:
     if scheduled.get("status") == "False":
         return Waiting(str(scheduled.get("reason") or "Unschedulable"), _short(scheduled.get("message")))
     held = _state(pod).get("waiting") or {}
-    reason = str(held.get("reason") or "")
+    reason = str(held.get("reason") or "").replace("ErrImagePull", "ImagePullBackOff")
     if reason in ("", "ContainerCreating", "PodInitializing"):
         return None
     return Waiting(reason, _short(held.get("message")))
 
 
+def disrupted(pod: Object) -> bool:
+    """Whether the cluster took a pod away: evicted, preempted, drained, its machine lost."""
+    return _true(pod, "DisruptionTarget") is not None
+
+
+def hindrance(pods: Iterable[Object], refusal: str) -> Waiting | None:
+    """Why a launch that is not over does not run; None where its container runs, or where nothing is unusual.
+
+    `refusal` is what the cluster last said instead of making a pod, empty for nothing.
+    """
+    every = _oldest_first(pods)
+    alive = [
+        pod for pod in every if not over(pod) and not (pod.get("metadata") or {}).get("deletionTimestamp")
+    ]
+    if alive:
+        found = waiting(alive[-1])
+        if found is not None or started(alive[-1]):
+            return found
+    elif refusal and not any(started(pod) and not over(pod) for pod in every):
+        return refused(refusal)
+    taken = [pod for pod in every if disrupted(pod)]
+    if taken:
+        told = _true(taken[-1], "DisruptionTarget")
+        text = f"the pod was taken away ({told.get('reason') or 'Disrupted'}) and another one is made"
+        return Waiting("Disrupted", text)
+    return None
+
+
+def refused(message: str) -> Waiting:
+    """Why the cluster makes no pod, or no Job: there is no room in the namespace, or what it must not run."""
+    return Waiting("QuotaExceeded" if "exceeded quota" in message else "FailedCreate", _short(message))
+
+
+def _oldest_first(pods: Iterable[Object]) -> list[Object]:
+    return sorted(pods, key=lambda pod: str((pod.get("metadata") or {}).get("creationTimestamp") or ""))
+
+
+def created_ms(thing: Object) -> int | None:
+    """ms since the epoch, by the cluster's clock, of a whole second; None where it is not told."""
+    try:
+        made = datetime.fromisoformat(str((thing.get("metadata") or {})["creationTimestamp"]))
+    except (KeyError, ValueError):
+        return None
+    return round(made.timestamp() * 1000)
+
+
+def slim(thing: Object) -> dict[str, Any]:
+    """What this module reads of a Job or pod: the rest of thousands is not worth its memory."""
+    metadata, status = thing.get("metadata") or {}, thing.get("status") or {}
+    kept = ("name", "uid", "annotations", "creationTimestamp", "deletionTimestamp")
+    told = ("phase", "reason", "message", "conditions", "containerStatuses", "completionTime")
+    spec = {"ttlSecondsAfterFinished": (thing.get("spec") or {}).get("ttlSecondsAfterFinished")}
+    return {
+        "metadata": {name: metadata[name] for name in kept if name in metadata},
+        "status": {name: status[name] for name in told if name in status},
+        "spec": spec,
+    }
+
+
 def ended(task: Task, job: Object, pods: Iterable[Object]) -> Signal | None:
     """The end of a launch; None while it may go on.
 
-    A pod that was disrupted is no end while its Job goes on: Kubernetes makes another one.
+    A pod that was disrupted is no end while its Job goes on: Kubernetes makes another one; nor is one that a newer one follows.
     """
-    newest = sorted(pods, key=lambda pod: str((pod.get("metadata") or {}).get("creationTimestamp") or ""))
     failed = _true(job, "Failed")
-    for pod in reversed(newest):
-        if over(pod) and (failed or not _true(pod, "DisruptionTarget")):
+    for pod in reversed(_oldest_first(pods)):
+        if started(pod) and not over(pod) and not failed:
+            return None
+        if over(pod) and (failed or not disrupted(pod) or _succeeded_phase(pod)):
             return pod_end(task, pod)
     if failed:
         return _job_end(task, str(failed.get("reason") or ""), _short(failed.get("message")))
@@ -95,12 +160,14 @@ def pod_end(task: Task, pod: Object) -> Signal:
     code, reason = last.get("exitCode"), str(last.get("reason") or status.get("reason") or "")
     if code == 0:
         return _succeeded(task, str(last.get("message") or ""))
-    disrupted = _true(pod, "DisruptionTarget")
+    taken = _true(pod, "DisruptionTarget")
     deleted = (pod.get("metadata") or {}).get("deletionTimestamp")
-    if disrupted or deleted or code is None:
-        cause = disrupted.get("reason") if disrupted else reason
+    if status.get("reason") == "DeadlineExceeded":
+        return exit_of(task, code=code, type="timeout", message="the pod ran into its deadline")
+    if taken or deleted or code is None:
+        cause = taken.get("reason") if taken else reason
         text = f"the pod was taken away ({cause or 'Deleted'})"
-        told = _short((disrupted or status).get("message"))
+        told = _short((taken or status).get("message"))
         return exit_of(task, code=code, type="lost", message=f"{text}: {told}" if told else text, infra=True)
     if reason == "OOMKilled":
         return exit_of(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any, cast
 
@@ -52,12 +52,14 @@ class Watch:
         self,
         cluster: Cluster,
         url: str,
-        selector: str,
+        selector: Mapping[str, str],
         before: Callable[[], Awaitable[None]],
         listed: Callable[[list[dict[str, Any]]], Awaitable[None]],
         changed: Callable[[str, dict[str, Any]], Awaitable[None]],
     ) -> None:
-        """`before` is called before each list, `listed` with all of it, `changed` with ADDED, MODIFIED or DELETED."""
+        """`selector` holds the parameters labelSelector or fieldSelector.
+
+        `before` is called before each list, `listed` with all of it, `changed` with ADDED, MODIFIED or DELETED."""
         self._cluster = cluster
         self._url = url
         self._selector = selector
@@ -88,7 +90,7 @@ class Watch:
     async def _list(self) -> tuple[list[dict[str, Any]], str]:
         """All of them, page by page, and the version that the watch goes on from. Raises ClusterError, Relist."""
         things: list[dict[str, Any]] = []
-        params = {"labelSelector": self._selector, "limit": PAGE}
+        params = {**self._selector, "limit": PAGE}
         while True:
             try:
                 page = await self._cluster.call("GET", self._url, params=params)
@@ -121,7 +123,7 @@ class Watch:
 
     async def _once(self, version: str, seconds: int) -> tuple[str, int]:
         """One watch; the version it came to, and how many events it gave."""
-        params = {"labelSelector": self._selector, "watch": "1", "allowWatchBookmarks": "true",
+        params = {**self._selector, "watch": "1", "allowWatchBookmarks": "true",
                   "resourceVersion": version, "timeoutSeconds": str(seconds)}  # fmt: skip
         count = 0
         try:

@@ -1,0 +1,342 @@
+"""What becomes of the launches: the one worker that leads watches Jobs, pods and events and tells the engine.
+
+What it tells are facts that count once: that a launch runs, why it does not, how it ended, that the cluster took its pod away.
+It also stops what must stop: Jobs of attempts that are over or cancelled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import suppress
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from app.core.attempts import INFRA_BUDGET
+from app.core.placement import KUBERNETES
+from app.core.signals import Signal, exit_of
+from app.core.states import NODE_LIVE
+from app.core.tasks import Task, split_ref
+from app.errors import NotFound, StoreUnavailable
+from app.store.store import Store
+from workers.executors.base import Report
+from workers.executors.kubernetes import reasons
+from workers.executors.kubernetes.client import EVENTS, JOBS, PODS, Cluster, ClusterError
+from workers.executors.kubernetes.manifest import INSTANCE, MANAGED, TASK, job_name, label
+from workers.executors.kubernetes.watch import Watch
+
+log = structlog.get_logger("headrace.kubernetes")
+
+HOST = KUBERNETES
+"""Where the launches of a cluster are recorded, in place of a machine's name."""
+RECONCILE = 1.0
+"""Seconds between looks at what must be stopped, and at what still waits for its pod."""
+AT_ONCE = 500
+"""Launches that one such look asks the store about; more take turns."""
+LINGER = 30.0
+"""Seconds that a Job may go on after its attempt has ended."""
+RENEWAL = 2.5
+"""Seconds between renewals of the submissions whose pods do not run yet."""
+REPEAT = 10.0
+"""Seconds after which something is said again: that a launch is without its pod, which stands for its heartbeat, or an end
+that the store does not know."""
+SLACK_MS = 2_000
+"""How much older than its admission a Job may seem: its times are whole seconds, by another clock."""
+
+
+@dataclass(slots=True)
+class Known:
+    """A launch as the watches last told of it; Jobs and pods as reasons.slim leaves them."""
+
+    job: dict[str, Any] = field(default_factory=dict[str, Any])
+    """Empty until it was seen: its pod can be earlier."""
+    pods: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
+    """By UID."""
+    gone: set[str] = field(default_factory=set[str])
+    """UIDs of pods that were deleted."""
+    refusal: str = ""
+    """What the cluster last said instead of making its pod."""
+    hindrance: reasons.Waiting | None = None
+    told_at: float = 0.0
+    counted: set[str] = field(default_factory=set[str])
+    """UIDs of pods whose disruption was counted."""
+    launched: bool = False
+    told: bool = False
+    over: float | None = None
+    """monotonic() when its attempt was first seen to be over."""
+    deleted: bool = False
+    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Observer:
+    """One per leader: it begins with lists, so it knows everything that the one before it knew."""
+
+    def __init__(self, store: Store, cluster: Cluster, worker: str, prefix: str, report: Report) -> None:
+        self._store = store
+        self._cluster = cluster
+        self._worker = worker
+        self._prefix = prefix
+        self._report = report
+        self.known: dict[Task, Known] = {}
+        self._recorded: set[Task] = set()
+        self._turn = 0
+        self._renewed = 0.0
+
+    async def run(self) -> None:
+        """Watch, tell and stop, for ever."""
+        cluster = self._cluster
+        ours = {"labelSelector": f"{MANAGED}=headrace,{INSTANCE}={label(self._prefix)}"}
+        refusals = {"fieldSelector": "involvedObject.kind=Job,reason=FailedCreate"}
+        watches = (
+            Watch(cluster, cluster.url(JOBS, "jobs"), ours, self._note_recorded, self._jobs, self._job),
+            Watch(cluster, cluster.url(PODS, "pods"), ours, _nothing, self._pods, self._pod),
+            Watch(cluster, cluster.url(EVENTS, "events"), refusals, _nothing, self._events, self._event),
+        )
+        async with asyncio.TaskGroup() as group:
+            for watch in watches:
+                group.create_task(watch.run())
+            group.create_task(self._reconcile_loop())
+
+    def has(self, task: Task) -> bool:
+        """Whether its Job is there, as far as we have heard."""
+        known = self.known.get(task)
+        return known is not None and bool(known.job)
+
+    # Jobs -------------------------------------------------------------------------------------------------------
+
+    def _task(self, thing: dict[str, Any]) -> Task | None:
+        """The launch of a Job or pod of ours; None for what only looks like one."""
+        metadata = thing.get("metadata") or {}
+        try:
+            task = Task.parse(str(metadata["annotations"][TASK]))
+        except (KeyError, TypeError, ValueError):
+            return None
+        owner = next((each["name"] for each in metadata.get("ownerReferences") or []), metadata["name"])
+        return task if owner == job_name(self._prefix, task) else None
+
+    async def _note_recorded(self) -> None:
+        """What is recorded to run before the list is made: without a Job in it, the Job was deleted."""
+        self._recorded = set(await self._store.workers.processes(HOST))
+
+    async def _jobs(self, things: list[dict[str, Any]]) -> None:
+        listed = {task: thing for thing in things if (task := self._task(thing)) is not None}
+        for task in (self._recorded | self.known.keys()) - listed.keys():
+            if task in self._recorded or self.has(task):
+                await self._gone(task)
+        for thing in listed.values():
+            await self._job("MODIFIED", thing)
+
+    async def _job(self, kind: str, thing: dict[str, Any]) -> None:
+        task = self._task(thing)
+        if task is None:
+            return
+        if kind == "DELETED":
+            await self._gone(task)
+            return
+        known = self.known.setdefault(task, Known())
+        known.job = reasons.slim(thing)
+        await self._judge(task, known)
+
+    async def _gone(self, task: Task) -> None:
+        """Its Job was deleted: by us, by its TTL, or by hand."""
+        known = self.known.pop(task, None)
+        if known is None or not known.told:
+            await self._tell(task, reasons.gone(task))
+
+    # pods -------------------------------------------------------------------------------------------------------
+
+    async def _pods(self, things: list[dict[str, Any]]) -> None:
+        present = {thing["metadata"]["uid"] for thing in things}
+        for task, known in list(self.known.items()):
+            for uid in [uid for uid in known.pods if uid not in present]:
+                self._forget(task, known, uid)
+        for thing in things:
+            await self._pod("MODIFIED", thing)
+
+    async def _pod(self, kind: str, thing: dict[str, Any]) -> None:
+        task = self._task(thing)
+        if task is None:
+            return
+        known, uid = self.known.get(task), thing["metadata"]["uid"]
+        if kind == "DELETED":
+            if known is None:
+                return
+            if known.job:
+                known.pods[uid] = reasons.slim(thing)
+            self._forget(task, known, uid)
+        else:
+            known = known or self.known.setdefault(task, Known())
+            known.pods[uid] = reasons.slim(thing)
+        await self._judge(task, known)
+
+    def _forget(self, task: Task, known: Known, uid: str) -> None:
+        """A pod is there no more: how it ended stays known, as long as its Job is there."""
+        if not known.job:
+            self.known.pop(task, None)
+        elif uid in known.pods and not reasons.started(known.pods[uid]):
+            del known.pods[uid]
+        else:
+            known.gone.add(uid)
+
+    # events -----------------------------------------------------------------------------------------------------
+
+    async def _events(self, things: list[dict[str, Any]]) -> None:
+        for thing in things:
+            await self._event("MODIFIED", thing)
+
+    async def _event(self, kind: str, thing: dict[str, Any]) -> None:
+        uid = (thing.get("involvedObject") or {}).get("uid")
+        if kind == "DELETED" or not uid:
+            return
+        found = next(
+            (each for each in self.known.items() if each[1].job and each[1].job["metadata"]["uid"] == uid),
+            None,
+        )
+        if found is not None and not found[1].pods:
+            found[1].refusal = str(thing.get("message") or "")
+            await self._judge(*found)
+
+    # telling ----------------------------------------------------------------------------------------------------
+
+    async def _judge(self, task: Task, known: Known) -> None:
+        """Say what is new about a launch, each thing once. Raises StoreUnavailable, ClusterError."""
+        async with known.lock:
+            if known.told or not known.job:
+                return
+            end = reasons.ended(task, known.job, known.pods.values())
+            if end is not None and not any(reasons.over(pod) for pod in known.pods.values()):
+                # the Job's watch was ahead of the pods': how it ended stands in the pod
+                await self._fetch_pods(known)
+                end = reasons.ended(task, known.job, known.pods.values())
+            if not known.launched and any(reasons.started(pod) for pod in known.pods.values()):
+                await self._launched(task, known)
+            if end is None:
+                end = await self._disrupted(task, known)
+            if end is not None:
+                await self._tell(task, await self._dated(task, known, end))
+                known.told, known.told_at = True, monotonic()
+            else:
+                await self._hindered(task, known)
+
+    async def _fetch_pods(self, known: Known) -> None:
+        """Raises ClusterError."""
+        params = {"labelSelector": f"batch.kubernetes.io/controller-uid={known.job['metadata']['uid']}"}
+        found = await self._cluster.call("GET", self._cluster.url(PODS, "pods"), params=params)
+        known.pods.update({pod["metadata"]["uid"]: reasons.slim(pod) for pod in found.get("items") or []})
+
+    async def _launched(self, task: Task, known: Known) -> None:
+        found = await self._store.workers.versions([task.run])
+        if task.run in found:
+            with suppress(NotFound):  # a version that was removed with its run
+                graph = await self._store.graphs.get(*found[task.run])
+                run_ms = graph.node(split_ref(task.ref)[0]).timeouts.run_ms
+                record = {"worker": self._worker, "job": known.job["metadata"]["name"]}
+                await self._store.workers.launched(task, HOST, run_ms, record)
+        known.launched = True
+
+    async def _disrupted(self, task: Task, known: Known) -> Signal | None:
+        """Count the pods that were taken away from a launch that goes on; its end where those are too many."""
+        for uid, pod in list(known.pods.items()):
+            if uid in known.counted or not (reasons.disrupted(pod) and reasons.started(pod)):
+                continue
+            count = await self._store.hindrances.disrupted(task, uid)
+            known.counted.add(uid)
+            log.info("a pod was taken away", task=task.encode(), count=count)
+            if count + task.launch > INFRA_BUDGET:
+                known.over = monotonic() - LINGER
+                return exit_of(task, type="lost", message=f"{count} of its pods were taken away", infra=True)
+        return None
+
+    async def _hindered(self, task: Task, known: Known) -> None:
+        """Say why a launch does not run, when that is new or stands for its heartbeat."""
+        found = reasons.hindrance(known.pods.values(), known.refusal)
+        again = found is not None and known.launched and monotonic() - known.told_at > REPEAT
+        if found == known.hindrance and not again:
+            return
+        told = found or reasons.Waiting("")
+        now = await self._store.workers.now()
+        await self._store.hindrances.tell(task, told.reason, told.message, now)
+        known.hindrance, known.told_at = found, monotonic()
+
+    async def _dated(self, task: Task, known: Known, end: Signal) -> Signal:
+        """The end of a launch; one that was made before the store's present state admitted it has lost its checkpoints."""
+        if end.infra or end.output is not None:
+            return end
+        admitted = await self._store.workers.admitted(task)
+        made = reasons.created_ms(known.job)
+        if admitted is None or made is None or made + SLACK_MS > admitted:
+            return end
+        text = "the store was set back to before this launch; its checkpoints are lost"
+        return exit_of(task, code=end.code, type="lost", message=text, infra=True)
+
+    async def _tell(self, task: Task, end: Signal) -> None:
+        await self._report(task.run, end)
+        await self._store.workers.forget_process(task, HOST)
+
+    # stopping ---------------------------------------------------------------------------------------------------
+
+    async def _reconcile_loop(self) -> None:
+        while True:
+            try:
+                await self._reconcile()
+            except (StoreUnavailable, ClusterError) as error:
+                log.warning("Jobs cannot be stopped now", reason=error.message)
+            await asyncio.sleep(RECONCILE)
+
+    async def _reconcile(self) -> None:
+        """Delete the Jobs that must stop; keep the submissions of those whose pod does not run yet.
+
+        Raises StoreUnavailable, ClusterError.
+        """
+        going = [
+            task for task, known in self.known.items() if known.job and not (known.told or known.deleted)
+        ]
+        ended = [task for task, known in self.known.items() if known.told]
+        tasks = [*self._some(going, AT_ONCE), *self._some(ended, AT_ONCE // 10)]
+        now = monotonic()
+        if tasks:
+            for task, state in zip(tasks, await self._store.workers.states(tasks), strict=True):
+                await self._settle(task, state, now)
+        if now - self._renewed > RENEWAL:
+            waiting = [task for task in going if (known := self.known.get(task)) and not known.launched]
+            self._renewed = now
+            await self._store.workers.renew_launches(waiting)
+
+    def _some(self, tasks: list[Task], most: int) -> list[Task]:
+        """Those whose turn it is."""
+        if len(tasks) <= most:
+            return tasks
+        self._turn += most
+        first = self._turn % len(tasks)
+        return [*tasks, *tasks][first : first + most]
+
+    async def _settle(self, task: Task, state: tuple[Any, int, int, str], now: float) -> None:
+        """What must be done about one launch, which the store says is in such a state."""
+        status, attempt, launch, stop = state
+        known = self.known.get(task)
+        if known is None or known.deleted:
+            return
+        live = status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch)
+        if known.told:
+            if (
+                live and now - known.told_at > REPEAT
+            ):  # the store was set back to before the end that it was told
+                known.told = False
+                await self._judge(task, known)
+            return
+        if live and not stop:
+            known.over = None
+            if known.hindrance is not None:
+                await self._judge(task, known)
+            return
+        known.over = now if known.over is None else known.over
+        if stop or status is None or now - known.over > LINGER or not known.launched:
+            metadata = known.job["metadata"]
+            await self._cluster.delete_job(metadata["name"], metadata["uid"])
+            known.deleted = True
+
+
+async def _nothing() -> None:
+    return
