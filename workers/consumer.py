@@ -157,7 +157,9 @@ class RunHandler:
     async def _advance(self, entry: Entry, loaded: Loaded) -> None:
         view = loaded.view
         changes, dead = self._decide(entry, loaded)
-        turn = self._dispatcher.choose([waiting(view, task) for task in changes.ready], view.graph)
+        turn = self._dispatcher.choose(
+            [waiting(view, task) for task in changes.ready], view.graph, changes.nodes
+        )
         verdicts: list[int] | None = None
         try:
             verdicts = await self._store.engine.commit(loaded, entry.id, changes, dead, turn.asking)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -92,14 +92,21 @@ class Dispatcher:
         places[executor] += 1
         return True
 
-    def choose(self, ready: Sequence[Waiting], graph: Graph) -> Turn:
-        """Which of the node runs of one graph that were just made ready ask for their slots with the commit that makes them so:
-        as many as this worker has places for, and none where others wait. The places are promised to them until `admitted`.
+    def choose(self, ready: Sequence[Waiting], graph: Graph, made: Container[str]) -> Turn:
+        """Which of the node runs of one graph ask for their slots with the commit that makes them ready: as many as this worker
+        has places for, and none where others wait. The places are promised to them until `admitted`.
+
+        Those that are not `made` ready (they were before, and come back to the queue) do not ask.
         """
         turn = Turn()
         for each in sorted(ready, key=lambda one: one.lane.priority):
             node = graph.node_of(each.task.ref)
-            if not self._behind and len(turn.asking) < MOST_FRESH and self._place(node, turn.places):
+            if (
+                not self._behind
+                and each.task.ref in made
+                and len(turn.asking) < MOST_FRESH
+                and self._place(node, turn.places)
+            ):
                 turn.asking.append(Asking(each, node.timeouts.start_ms))
             else:
                 turn.left.add(each.lane)

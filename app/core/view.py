@@ -92,7 +92,7 @@ class NodeView:
         if s is None:
             return cls()
         return cls(
-            NodeStatus(s.decode()), int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
+            _STATUS[s], int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
             int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
             int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v, int(y or 0),
             (os or b"").decode(), int(of or 0), er, dp.count(b",") + 1 if dp else 0,
@@ -193,6 +193,7 @@ class Wanted:
 
 
 Value = str | int | bytes
+_STATUS = {status.encode(): status for status in NodeStatus}
 
 
 @dataclass(slots=True)

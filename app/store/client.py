@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from typing import Any
 
@@ -27,13 +27,22 @@ MAX_CONNECTIONS = 64
 """Of a client for blocking reads: a process has a few."""
 
 
-def _lua(name: str) -> str:
-    """The source of app/store/lua/NAME.lua, with each `--@include X` line replaced by lib/X.lua, each once."""
+def _lua(name: str, lists: Mapping[str, Sequence[str]]) -> str:
+    """The source of app/store/lua/NAME.lua.
+
+    Each line `--@include X` is replaced by lib/X.lua, each `--@list X` by a local table of the names in `lists`.
+    """
     folder = resources.files("app.store").joinpath("lua")
     text = folder.joinpath(f"{name}.lua").read_text("utf-8")
-    return re.sub(
+    text = re.sub(
         r"^--@include (\w+)$",
         lambda m: folder.joinpath("lib", f"{m[1]}.lua").read_text("utf-8"),
+        text,
+        flags=re.M,
+    )
+    return re.sub(
+        r"^--@list (\w+)$",
+        lambda m: f"local {m[1]} = {{{', '.join(repr(each) for each in lists[m[1]])}}}",
         text,
         flags=re.M,
     )
@@ -53,9 +62,9 @@ def heard(reply: asyncio.Future[Any]) -> None:
 class Script:
     """One Lua script of app/store/lua, known by its content hash."""
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, **lists: Sequence[str]) -> None:
         self.name = name
-        self.source = _lua(name)
+        self.source = _lua(name, lists)
         self.sha = hashlib.sha1(self.source.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -22,8 +22,8 @@ from app.store.extras import extras
 from app.store.keys import GROUP, Keys
 from app.store.mapitems import Feed
 
-LOAD = Script("load")
-LOAD_NODES = Script("load_nodes")
+LOAD = Script("load", RUN_FIELDS=RUN_FIELDS, NODE_FIELDS=NODE_FIELDS)
+LOAD_NODES = Script("load_nodes", NODE_FIELDS=NODE_FIELDS)
 COMMIT = Script("commit")
 SIGNAL = Script("signal")
 DUE = Script("due")
@@ -74,11 +74,10 @@ class Reading:
     feeds: dict[str, tuple[str, int]]
 
     @property
-    def pages(self) -> Iterable[tuple[Sequence[str], list[Arg]]]:
+    def pages(self) -> Iterable[tuple[Sequence[str], Sequence[str]]]:
         """(refs, arguments of load_nodes.lua) of each script; the first asks for the joins too."""
         for at in range(0, max(len(self.refs), 1), MAX_READ):
-            of_joins = [0] if at else [-1] if self.whole else [len(self.joins), *self.joins]
-            yield self.refs[at : at + MAX_READ], [*of_joins, *NODE_FIELDS]
+            yield self.refs[at : at + MAX_READ], [] if at else ["*"] if self.whole else self.joins
 
     def into(self, view: View, joins: Sequence[Any], nodes: Iterable[list[bytes | None]]) -> None:
         """Add what was read."""
@@ -114,7 +113,7 @@ class Engine:
         """
         keys = self._keys
         names = [keys.run(run), keys.inbox(run), keys.resumed]
-        args: list[Arg] = [MAX_SIGNALS, len(RUN_FIELDS), *RUN_FIELDS]
+        args: list[Arg] = [MAX_SIGNALS]
         early = _reading(guess.graph, guess.signals) if guess is not None else None
         if early is not None:
             (refs, more), *_ = early.pages
@@ -163,8 +162,8 @@ class Engine:
     ) -> list[int]:
         """Write all of a decision and acknowledge the entry of `active`, in one step.
 
-        `asking` are those of its ready node runs that ask for their slots in the same step: answers 1 for each that was
-        admitted, 0 for one that must wait, -1 for one whose run is paused.
+        `asking` are node runs that it makes ready and that ask for their slots in the same step. Answers for each: 1 admitted,
+        0 it must wait, -1 its run is paused.
         Raises CommitConflict when the run or one of its node runs is not as it was loaded; nothing is written then.
         """
         keys, run = self._keys, loaded.view.run.id

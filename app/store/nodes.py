@@ -30,7 +30,7 @@ INLINE_INPUTS = 1 << 20
 MAX_RECORDS = 100_000
 """Failed records that a node run keeps; further ones are only counted by the node itself."""
 
-_NUMBER = {step: number for number, step in enumerate(STEPS, 1)}
+_NUMBER: dict[str, int] = {step: number for number, step in enumerate(STEPS, 1)}
 check_node(NodeStatus.STARTING, NodeStatus.RUNNING)  # the transition of the start script
 
 
@@ -210,7 +210,7 @@ def _entry(call: NodeCall, epoch: int, report: StepReport, at: str) -> tuple[Arg
         members = {"step": report.step, "attempt": call.attempt, "epoch": epoch, "at": at}
         event = orjson.dumps(node_event("step", call.ref, members))
     return (
-        _NUMBER[Step(report.step)], "" if report.seq is None else report.seq, digest, data, metadata,
+        _NUMBER[report.step], "" if report.seq is None else report.seq, digest, data, metadata,
         "" if report.done is None else report.done, "" if report.total is None else report.total, event,
     )  # fmt: skip
 

@@ -192,7 +192,8 @@ class Driver:
         if self.random.random() < 0.05:
             return  # it died before the commit: the entry is claimed again
         most = self.random.choice([0, 1, 64])  # places that the worker has
-        asking = [Asking(waiting(loaded.view, ready), 600_000) for ready in changes.ready[:most]]
+        made = [ready for ready in changes.ready if ready[0] in changes.nodes][:most]
+        asking = [Asking(waiting(loaded.view, ready), 600_000) for ready in made]
         try:
             verdicts = await worker.store.engine.commit(loaded, entry.id, changes, (), asking)
         except CommitConflict:
@@ -200,8 +201,9 @@ class Driver:
             worker.held.append(entry)
             return
         self._submit_admitted(asking, verdicts)
-        if len(changes.ready) > most and self.random.random() < 0.8:
-            lanes = {waiting(loaded.view, ready).lane for ready in changes.ready[most:]}
+        left = [ready for ready in changes.ready if ready not in made]
+        if left and self.random.random() < 0.8:
+            lanes = {waiting(loaded.view, ready).lane for ready in left}
             await worker.store.admission.admit([], 0, lanes=lanes, fresh=True)
 
     async def _take_heads(self) -> None:

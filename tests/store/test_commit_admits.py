@@ -82,11 +82,8 @@ async def test_nothing_of_a_paused_run_starts(store: Store, hand):
     assert list(await store.workers.holders()) == []
     assert (await store.runs.node(run, "n0"))["status"] == "ready"
     await store.control.resume(run)
-    entry = await hand.claim()
-    loaded, changes = await hand.decided(run)
-    asking = [Asking(waiting(loaded.view, ready), 60_000) for ready in changes.ready]
-    assert await store.engine.commit(loaded, entry.id, changes, (), asking) == [1]
-    assert (await store.events.read(run, "0"))[-1][1]["to"] == "starting"
+    await hand.decide()
+    assert await queued(store) == [Task(run, "n0", 1, 0)]
 
 
 async def test_its_events_are_told_in_order_and_in_one_entry(store: Store, hand):

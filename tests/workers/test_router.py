@@ -89,7 +89,9 @@ async def test_a_full_executor_does_not_hold_up_the_node_runs_of_another(store: 
     dispatcher = Dispatcher(store, Router({"process": here, "kubernetes": there}, PLACEMENT), settings)
     tasks = [task("here", 1), task("here", 2), task("there", 1), task("there", 2)]
     lane = Lane("x:", GRAPH.workflow, 3)
-    turn = dispatcher.choose([Waiting(lane, 0, GRAPH.version, each) for each in tasks], GRAPH)
+    turn = dispatcher.choose(
+        [Waiting(lane, 0, GRAPH.version, each) for each in tasks], GRAPH, {"here", "there"}
+    )
     assert [each.waiting.task for each in turn.asking] == [tasks[0], tasks[2], tasks[3]]
     assert dispatcher.free() == 3, "places are promised until the verdicts are there"
     dispatcher.admitted(turn, [-1] * 3, GRAPH)

@@ -7,4 +7,4 @@
 --@include take
 --@include spread
 --@include admission
-return (admission(0, false))
+return (admission(0))

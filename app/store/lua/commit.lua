@@ -31,7 +31,7 @@ end
 if (redis.call('HGET', KEYS[1], 'k') or '0') ~= ARGV[4] then return {0, 'revision'} end
 local run_fields = rows(2)
 run_fields[#run_fields + 1], run_fields[#run_fields + 2] = 'k', tonumber(ARGV[4]) + 1
-local nodes = {}
+local nodes, made = {}, {}
 local count = tonumber(take())
 for i = 1, count do
   local status, attempt, won = take(), take(), take()
@@ -42,10 +42,10 @@ for i = 1, count do
     end
   end
   nodes[i] = rows(2)
+  made[KEYS[9 + i]] = nodes[i]
 end
 
 redis.call('HSET', KEYS[1], unpack(run_fields))
-for i, fields in ipairs(nodes) do redis.call('HSET', KEYS[9 + i], unpack(fields)) end
 spread('HSET', KEYS[5], rows(2))
 spread('ZADD', KEYS[7], rows(2))
 spread('ZREM', KEYS[7], rows(1))
@@ -63,7 +63,8 @@ for i = 1, pools do
   end
 end
 local asked, verdicts, told = tonumber(take()), {}, {}
-if asked > 0 then verdicts, told = admission(10 + count + pools, true) end
+if asked > 0 then verdicts, told = admission(10 + count + pools, made) end
+for i, fields in ipairs(nodes) do redis.call('HSET', KEYS[9 + i], unpack(fields)) end
 local events = take()
 if #told > 0 then
   events = (events == '' and '[' or string.sub(events, 1, -2) .. ',') .. table.concat(told, ',') .. ']'

@@ -1,6 +1,7 @@
 -- admission(base, made): admit ready node runs, as the arguments from `position` on say: each takes a slot of all its pools, its
 -- submission is leased to the worker, its start timer runs. Files the lanes of those that must wait.
--- What the commit around it has `made` ready is not in the queue yet: it goes there only where it must wait.
+-- With `made` they are what the commit around it makes ready (its writes by key, to which those of the admission are added): not
+-- in the queue yet, they go there only where they must wait.
 -- KEYS, from base + 1 on: queue, waits, filed, aging, shares, pools, timers, launches, then for each pool: its holders, its turns,
 --       then for each run: the run, its events; then the node run of each task
 -- ARGV: 'new' (just made ready: waits where others wait) or 'turn' (chosen from the queue; every lane is filed anew),
@@ -59,7 +60,13 @@ local function admission(base, made)
       if live then
         for _, need in ipairs(lane.needs) do hold(need.pool, need.slots, task, now, lane) end
         queue.charge(lane)
-        redis.call('HSET', node, 's', 'starting', 'b', now)
+        if made then
+          local writes = made[node]
+          local n = #writes
+          writes[n + 1], writes[n + 2], writes[n + 3], writes[n + 4] = 's', 'starting', 'b', now
+        else
+          redis.call('HSET', node, 's', 'starting', 'b', now)
+        end
         timers[#timers + 1], timers[#timers + 2] = now + start_ms, timer
         launches[#launches + 1], launches[#launches + 2] = now + lease, task
         run.events[#run.events + 1] = event

@@ -1,14 +1,14 @@
--- read_nodes(joins, first, from): {joins (values in order, or field, value, ... for all), fields of each node run in order}, of the
--- node runs KEYS[first], KEYS[first + 1], ...; ARGV, from `from` on: number of joins or -1 for all, their names, then the fields.
+-- read_nodes(joins, first, from): reads joins and the node runs KEYS[first], KEYS[first + 1], ...
+-- ARGV, from `from` on: '*' for all joins, else the names of some or nothing.
+-- Returns: {joins (values in order, or field, value, ... for all), NODE_FIELDS of each node run in order}.
+--@list NODE_FIELDS
 local function read_nodes(joins, first, from)
-  local count = tonumber(ARGV[from])
-  local fields = {unpack(ARGV, from + 1 + math.max(count, 0))}
   local reply = {{}}
-  if count < 0 then
+  if ARGV[from] == '*' then
     reply[1] = redis.call('HGETALL', joins)
-  elseif count > 0 then
-    reply[1] = redis.call('HMGET', joins, unpack(ARGV, from + 1, from + count))
+  elseif ARGV[from] then
+    reply[1] = redis.call('HMGET', joins, unpack(ARGV, from))
   end
-  for i = first, #KEYS do reply[#reply + 1] = redis.call('HMGET', KEYS[i], unpack(fields)) end
+  for i = first, #KEYS do reply[#reply + 1] = redis.call('HMGET', KEYS[i], unpack(NODE_FIELDS)) end
   return reply
 end
