@@ -12,6 +12,7 @@
     |   +-- Forbidden              403  a key without the scope or outside its prefix
     +-- NotFound                   404
     +-- Conflict                   409  the state of things does not allow it
+    |   +-- RunNotFinished     409  only an ended run is retried or forked
     |   +-- StaleEpoch             409  a newer instance or attempt holds the node run
     |   +-- StepConflict           409  a checkpoint out of order, or unlike the one recorded
     |   +-- IdempotencyConflict    409  the same key with another body
@@ -126,6 +127,12 @@ class Conflict(HeadraceError):
 
     status = 409
     code = "conflict"
+
+
+class RunNotFinished(Conflict):
+    """The run has not ended; wait for it, or cancel it first."""
+
+    code = "run_not_finished"
 
 
 class StaleEpoch(Conflict):

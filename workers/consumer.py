@@ -19,12 +19,21 @@ from app.core.decide import decide, fail_run
 from app.core.graph import Graph
 from app.core.signals import Signal, SignalKind
 from app.core.view import Changes
-from app.errors import CommitConflict, EngineFault, ExpressionError, HeadraceError, NotFound, StoreUnavailable
+from app.errors import (
+    CommitConflict,
+    Conflict,
+    EngineFault,
+    ExpressionError,
+    HeadraceError,
+    InvalidInput,
+    NotFound,
+    StoreUnavailable,
+)
 from app.settings import Settings
 from app.store.engine import Guess, Loaded, waiting
 from app.store.store import Store
 from app.store.streams import Entry, SharedStream
-from app.store.triggers import ENTRY_VERSION, Placed, read_trigger
+from app.store.triggers import ENTRY_VERSION, ENTRY_VERSIONS, Placed, read_trigger
 from workers.dispatch import Dispatcher
 
 log = structlog.get_logger("headrace.consumer")
@@ -213,7 +222,7 @@ class TriggerHandler:
         self._max_deliveries = settings.max_deliveries
 
     async def __call__(self, entry: Entry) -> None:
-        if entry.fields.get(b"v", ENTRY_VERSION) != ENTRY_VERSION:
+        if entry.fields.get(b"v", ENTRY_VERSION) not in ENTRY_VERSIONS:
             await self._stream.give_back(entry, self._lease_ms)
             return
         receipt = entry.fields.get(b"t", b"").decode(errors="replace")
@@ -225,11 +234,12 @@ class TriggerHandler:
             limit = graph.concurrency and graph.concurrency.limit(
                 trigger.record["p"], trigger.record.get("ev")
             )
-        except (ValueError, NotFound, ExpressionError) as error:
+            kept = await self._store.takeover.take(trigger, graph)
+        except (ValueError, NotFound, Conflict, InvalidInput, ExpressionError) as error:
             reason = error.message if isinstance(error, HeadraceError) else str(error)
             log.error("trigger buried", receipt=receipt, reason=reason)
             await self._store.triggers.bury(entry.id, receipt, entry.fields.get(b"d", b""), reason)
             return
-        placed = await self._store.triggers.place_run(trigger, len(graph.nodes), limit)
+        placed = await self._store.triggers.place_run(trigger, len(graph.nodes), limit, kept)
         if placed is Placed.WAITS and limit is not None and limit.on_limit is OnLimit.CANCEL_RUNNING:
             await self._store.concurrency.make_room(trigger.workflow, limit.digest)

@@ -122,7 +122,7 @@ class Retention:
             return
         record = await self._kept.finished(run)
         if record is None:
-            await self._kept.forget(run)
+            await self._handle_unborn(run)
             return
         now = await self._store.workers.now()
         graph = await self._graph(record.workflow, record.version)
@@ -134,6 +134,16 @@ class Retention:
             await self._remove(record, graph, now)
         elif record.packed or not await self._pack(record, graph, until):
             await self._kept.postpone(run, until)
+
+    async def _handle_unborn(self, run: str) -> None:
+        """A run that is not there, or not yet: what was taken over for it from an earlier one goes when it will never be."""
+        removal = await self._kept.leftover(run)
+        if removal is not None:
+            await self._remove_parts(run, removal, await self._graph(removal.workflow, removal.version))
+        elif await self._kept.waits(run):
+            await self._kept.postpone(run, await self._store.workers.now() + LATER_MS)
+        else:
+            await self._kept.forget(run)
 
     async def _graph(self, workflow: str, version: int) -> Graph:
         return await self._store.graphs.get(workflow, version)

@@ -65,6 +65,36 @@ class Asked(BaseModel):
     status: Literal["queued", "running", "succeeded", "failed", "cancelled"]
 
 
+class RetryRequest(Input):
+    """Make a new run of an ended one."""
+
+    from_: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(
+        "failed",
+        alias="from",
+        description="failed: what did not succeed; a node: that one and what is below it too; all: everything.",
+    )
+
+
+class ForkRequest(Input):
+    """Make a new run of an ended one that differs at a node."""
+
+    node: Annotated[str, StringConstraints(min_length=1, max_length=63)]
+    config: dict[str, Any] | None = Field(None, description="The node's config in the new run.")
+    metadata: Any = Field(None, description="The node's metadata in the new run: it does not run there.")
+    version: int | None = Field(None, ge=1, lt=1 << 31, description="Of the workflow; by default the run's.")
+
+
+class Preview(BaseModel):
+    """What a retry or fork would run and keep: one item for each node, in the order of the document."""
+
+    run: str
+    workflow: str
+    version: int
+    counts: dict[str, int]
+    items: list[dict[str, Any]]
+    next_cursor: str | None = None
+
+
 class WorkflowPaused(BaseModel):
     """Since when no further run of the workflow begins; null: they begin."""
 

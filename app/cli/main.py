@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from app.cli.commands import backups, doctor, others, parts, pools, runs, workflows
+from app.cli.commands import backups, control, doctor, others, parts, pools, runs, workflows
 from app.cli.output import EXIT_INTERRUPTED, show_error
 from app.errors import HeadraceError, UsageError
 
@@ -32,6 +32,10 @@ app.command(rich_help_panel=SERVE)(doctor.doctor)
 app.command(rich_help_panel=SERVE)(backups.backup)
 app.command(rich_help_panel=SERVE)(backups.restore)
 app.command(rich_help_panel=SERVE)(parts.version)
+for act in (control.cancel, control.pause, control.resume, control.retry, control.fork):
+    runs.app.command()(act)
+workflows.app.command("pause")(control.pause_workflow)
+workflows.app.command("resume")(control.resume_workflow)
 app.add_typer(workflows.app, name="workflow", rich_help_panel=ASK)
 app.command("why", rich_help_panel=ASK)(runs.why)
 app.add_typer(runs.app, name="run", rich_help_panel=ASK)

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import orjson
 
-from app.core import attempts, cancelling, maps, walking
+from app.core import attempts, cancelling, keeping, maps, walking
 from app.core.graph import Graph
 from app.core.round import MAX_CHANGES, NotLoaded, Round
 from app.core.settle import finish_node, settle, start_node
@@ -48,6 +48,8 @@ def _handle(round_: Round, signal: Signal) -> None:
     match signal.kind:
         case SignalKind.BEGIN:
             _begin(round_, signal.start)
+        case SignalKind.KEPT:
+            keeping.begin(round_, signal.start)
         case SignalKind.DONE:
             attempts.done(round_, signal)
         case SignalKind.FAIL:
@@ -86,6 +88,9 @@ def _begin(round_: Round, start: int) -> None:
         round_.change_run(RunStatus.RUNNING, b=round_.now)
         if round_.graph.timeout_ms is not None:
             round_.changes.timers[""] = round_.now + round_.graph.timeout_ms
+        if keeping.takes_over(round_.run):
+            round_.defer(Signal(SignalKind.KEPT))
+            return
     roots = round_.graph.roots
     for position in range(start, len(roots)):
         if round_.run.ending:
@@ -152,6 +157,9 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> Wanted:
         if signal.kind in (SignalKind.SWEEP, SignalKind.RESUME):
             refs |= walking.walked(graph, signal)
             continue
+        if signal.kind is SignalKind.KEPT:
+            keeping.read(graph, signal.start, found)
+            continue
         if not signal.ref:  # begin, cancel, the run's own timer
             continue
         name, _ = split_ref(signal.ref)
@@ -161,7 +169,7 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> Wanted:
         if signal.kind is SignalKind.COLLECT:
             refs.update(f"{name}:{index}" for index in range(signal.start))
         elif signal.kind is SignalKind.EXPAND and signal.type:
-            found.feeds[name] = (signal.type, signal.start)
+            maps.read_ahead(name, signal, found)
         first = signal.start if signal.kind is SignalKind.SETTLED else 0
         if (name, first) in told:  # the items of a map have the same children
             continue

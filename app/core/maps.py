@@ -12,8 +12,11 @@ from app.core.round import Round
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_TERMINAL, NodeStatus
 from app.core.tasks import split_ref
-from app.core.view import NodeView, Value
+from app.core.view import NodeView, Value, Wanted
 from app.errors import ExpressionError
+
+READ_KEPT = 250
+"""Items that are read at a time where some are kept of an earlier run."""
 
 
 def begin(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
@@ -43,19 +46,50 @@ def expand(round_: Round, node: NodeDef) -> bool:
     if view.cursor == view.count or view.cursor - view.ok - view.bad >= limit:
         return False
     before, items, env = view.cursor, round_.items(node.name), round_.item_env(node)
+    node = round_.edited(node)
     while view.cursor < view.count and view.cursor - view.ok - view.bad < limit:
-        if not round_.room or not items.has(view.cursor):
-            source = "" if items.has(view.cursor) else view.source
-            round_.defer(Signal(SignalKind.EXPAND, node.name, start=view.cursor, type=source))
+        lacks = _lacks(round_, node.name, view, items)
+        if not round_.room or lacks is not None:
+            ahead = "+" if view.cursor < view.kept_items else ""
+            round_.defer(Signal(SignalKind.EXPAND, node.name, start=view.cursor, type=lacks or ahead))
             break
         index, view.cursor = view.cursor, view.cursor + 1
+        if index < view.kept_items and _is_kept(round_, f"{node.name}:{index}", view):
+            continue
         if not _start_item(round_, node, env, index, items[index]):
             view.bad += 1
             round_.changes.failed_items.append((node.name, index))
     if view.cursor > before:
         fields = _window(view, items) if node.name in round_.view.feeds else {}
-        round_.change(node.name, o=view.cursor, bad=view.bad, **fields)
+        round_.change(node.name, o=view.cursor, ok=view.ok, bad=view.bad, j=view.metadata_bytes, **fields)
     return _complete(round_, node, view) if view.ok + view.bad == view.count else False
+
+
+def _lacks(round_: Round, name: str, view: NodeView, items: mapdata.Items) -> str | None:
+    """What must be read before the next item can start, as an EXPAND signal says it; None: nothing."""
+    unread = view.cursor < view.kept_items and f"{name}:{view.cursor}" not in round_.view.nodes
+    if items.has(view.cursor):
+        return "+" if unread else None
+    return f"+{view.source}" if unread else view.source
+
+
+def read_ahead(name: str, signal: Signal, found: Wanted) -> None:
+    """What an EXPAND signal says is lacking."""
+    if signal.type.startswith("+"):
+        found.refs.update(f"{name}:{index}" for index in range(signal.start, signal.start + READ_KEPT))
+    source = signal.type.removeprefix("+")
+    if source:
+        found.feeds[name] = (source, signal.start)
+
+
+def _is_kept(round_: Round, ref: str, parent: NodeView) -> bool:
+    """Whether this item is kept of an earlier run: it is counted then."""
+    item = round_.node(ref)
+    if not item.kept:
+        return False
+    parent.ok += 1
+    parent.metadata_bytes += len(item.metadata or b"null") + 1
+    return True
 
 
 def _window(view: NodeView, items: mapdata.Items) -> dict[str, Value]:

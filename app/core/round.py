@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any
@@ -10,7 +11,7 @@ from zlib import crc32
 
 import orjson
 
-from app.core.expressions import PAGED
+from app.core.expressions import PAGED, Template
 from app.core.graph import NodeDef
 from app.core.mapdata import Items, reference
 from app.core.signals import Signal, SignalKind
@@ -73,6 +74,15 @@ class Round:
 
     def definition(self, ref: str) -> NodeDef:
         return self.graph.node_of(ref)
+
+    def edited(self, node: NodeDef) -> NodeDef:
+        """The node with the config that a fork gave it."""
+        origin = self.run.origin
+        if "config" not in origin or origin["at"] != node.name:
+            return node
+        config = Template(origin["config"])
+        config.static = False  # so that it is kept in the node run: the graph does not have it
+        return replace(node, config=config)
 
     def node(self, ref: str) -> NodeView:
         """The loaded node run. Raises NotLoaded."""

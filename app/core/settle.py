@@ -80,7 +80,7 @@ def settle(round_: Round, name: str, start: int) -> None:
         node, first = work.pop()
         for position in range(first, len(node.children)):
             try:
-                ended = _arrive(round_, node, node.children[position]) if round_.room else None
+                ended = arrive(round_, node, node.children[position]) if round_.room else None
             except NotLoaded:
                 ended = None
             if ended is None:
@@ -92,7 +92,7 @@ def settle(round_: Round, name: str, start: int) -> None:
                 work.append((child, 0))
 
 
-def _arrive(round_: Round, node: NodeDef, edge: Edge) -> bool:
+def arrive(round_: Round, node: NodeDef, edge: Edge) -> bool:
     """One upstream of a child is terminal. True when that ends the child too. Raises NotLoaded before any change."""
     child = round_.graph.nodes[edge.node]
     doomed = round_.doomed(child)
@@ -160,6 +160,7 @@ def _truth(value: Any, place: str) -> bool:
 
 def start_node(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
     """The join says run. True when the node is terminal at once (condition false, expression failed, nothing to do)."""
+    node = round_.edited(node)
     try:
         place = f"nodes/{node.name}"
         if node.when is not None and not _truth(node.when.evaluate(env, f"{place}/when"), f"{place}/when"):

@@ -18,6 +18,8 @@ VERSION = 1
 class SignalKind(StrEnum):
     BEGIN = "begin"
     """The run was created."""
+    KEPT = "kept"
+    """Continuation: nodes from `start` on are yet to begin beside those that are kept of an earlier run."""
     DONE = "done"
     """The final checkpoint of an attempt was accepted."""
     FAIL = "fail"
@@ -54,12 +56,13 @@ class Signal:
     launch: int = 0
     """exit: how many infrastructure faults this attempt had when it was launched."""
     start: int = 0
-    """settled: the first child that was not told yet; begin, sweep, resume: the first node or item not done yet;
+    """settled: the first child that was not told yet; begin, kept, sweep, resume: the first node or item not done yet;
     expand: the item to start next; collect: how many items."""
     code: int | None = None
     """exit: the exit code; negative for a signal, None where it is unknown."""
     type: str = ""
-    """fail, exit: the error type; expand: the source of the map's items, where they are to be read."""
+    """fail, exit: the error type; expand: the source of the map's items, where they are to be read, after a + where
+    items of an earlier run are to be read too."""
     message: str = ""
     retryable: bool = True
     infra: bool = False

@@ -17,6 +17,8 @@ Node run (one hash, the checkpoint hash):
   polled; dw while waiting: the host whose circuit was open; cb "attempt:digest" of the callback that failed it.
   When a call is looked at next (polled, sent again, given up) is its score in the key `calls`: store.calls.next.
   Whether a host's circuit is open is told by store.circuits.get.
+  taken over from an earlier run: kr the run that it ran in (its data, logs and items are there); kn of a map that is not
+  kept itself: its items below this number may have been, each with its own kr
   maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; os where the items come from
   (see app/core/mapdata.py); ov the items that are at hand, from item number of on (JSON)
 Run (one hash):
@@ -27,7 +29,7 @@ Run (one hash):
     waits for its workflow, which is paused since `paused` of w:NAME)
   pz paused since ms; pt ms paused altogether before that; rz last resumed ms
   k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt;
-  src source; y priority (absent: 3)
+  src source; y priority (absent: 3); up (JSON) what it comes from: of, by, at, config of a retry or fork (app/core/retrying.py)
 """
 
 from __future__ import annotations
@@ -36,16 +38,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import orjson
+
 from app.core.graph import Graph
 from app.core.signals import Signal
 from app.core.states import NodeStatus, RunStatus
 
 NODE_FIELDS = (
     "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v", "y",
-    "os", "of", "er", "dp",
+    "os", "of", "er", "dp", "kr", "kn",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
-RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y", "ck")
+RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y", "ck", "up")
 DEFAULT_PRIORITY = 3
 
 
@@ -84,18 +88,24 @@ class NodeView:
     """Why its executor cannot run it yet, as it was told last; the words of app.core.hindrances."""
     disruptions: int = 0
     """Pods that the cluster took away while their launch went on in another: infrastructure faults."""
+    kept: bool = False
+    """It was taken over from an earlier run, as it ended there."""
+    kept_items: int = 0
+    """Of a map: below which number its items may be kept ones."""
 
     @classmethod
     def parse(cls, values: list[bytes | None]) -> NodeView:
         """From the reply of HMGET NODE_FIELDS."""
-        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of, er, dp = values  # noqa: E741
+        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of, er, dp, kr, kn = (
+            values  # noqa: E741
+        )
         if s is None:
-            return cls()
+            return cls(kept_items=int(kn or 0))
         return cls(
             _STATUS[s], int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
             int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
             int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v, int(y or 0),
-            (os or b"").decode(), int(of or 0), er, dp.count(b",") + 1 if dp else 0,
+            (os or b"").decode(), int(of or 0), er, dp.count(b",") + 1 if dp else 0, kr is not None, int(kn or 0),
         )  # fmt: skip
 
 
@@ -126,16 +136,19 @@ class RunView:
     """Of its node runs that have none of their own: 1 to 5, 1 the most urgent."""
     concurrency: str = ""
     """The digest of the key under which it has or waits for a place; empty: none."""
+    origin: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What it comes from: the members of `up`."""
 
     @classmethod
     def parse(cls, run: str, values: list[bytes | None]) -> RunView | None:
         """From the reply of HMGET RUN_FIELDS; None where there is no such run."""
-        s, w, v, p, ev, c, k, n, d, f, b, e, pz, pt, rz, y, ck = values
+        s, w, v, p, ev, c, k, n, d, f, b, e, pz, pt, rz, y, ck, up = values
         if s is None or w is None:
             return None
         return cls(run, RunStatus(s.decode()), w.decode(), int(v or 0), int(k or 0), int(n or 0), int(d or 0),
                    int(f or 0), int(c or 0), p or b"{}", ev, int(b or 0), (e or b"").decode(), int(pz or 0),
-                   int(pt or 0), int(rz or 0), int(y or DEFAULT_PRIORITY), (ck or b"").decode())  # fmt: skip
+                   int(pt or 0), int(rz or 0), int(y or DEFAULT_PRIORITY), (ck or b"").decode(),
+                   orjson.loads(up) if up else {})  # fmt: skip
 
 
 @dataclass(slots=True)

@@ -9,6 +9,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+from app.core.tasks import split_ref
 from app.store.client import Batcher, pairs
 from app.store.keys import Keys
 from app.store.packed import unpack, unpack_run
@@ -55,6 +56,22 @@ class History:
             value: bytes | None = await self._batcher.call("GET", self._keys.packed(run))
             return {} if value is None else unpack(value).nodes.get(ref, {})
         return dict(pairs(row))
+
+    async def records(self, run: str, refs: Sequence[str]) -> list[dict[bytes, bytes]]:
+        """Everything that is recorded of several node runs."""
+        rows = [self._batcher.call("HGETALL", self._keys.node(run, ref)) for ref in refs]
+        value: bytes | None = await self._batcher.call("GET", self._keys.packed(run))
+        found = [dict(pairs(await row)) for row in rows]
+        if value is None:
+            return found
+        nodes = unpack(value).nodes
+        return [nodes.get(ref, {}) for ref in refs]
+
+    async def home(self, run: str, ref: str) -> str:
+        """The run in which a node run of `run` ran: an earlier one where it was kept of that."""
+        own, whole = await self.node_runs(run, [ref, split_ref(ref)[0]], ["kr"])
+        kept = own[0] or whole[0]
+        return run if kept is None else kept.decode()
 
     async def entries(
         self, run: str, after: str, count: int, *, inclusive: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from typing import Any
 
 import orjson
@@ -13,6 +14,7 @@ from app.errors import NotFound
 from app.store.client import Batcher, heard
 from app.store.history import History
 from app.store.keys import Keys
+from app.store.packed import unpack
 
 PAGE_BYTES = 1 << 20
 """Bytes after which a page of metadata ends, whatever its limit."""
@@ -38,6 +40,8 @@ class Feed:
             other, _, name = source.removeprefix("m:").partition("|")
             self.first, self._chunks = start, None
             window = range(start, start + FEED)
+            self._packed = partial(batcher.call, "GET", keys.packed(other))
+            self._refs = [f"{name}:{i}" for i in window]
             self._items = [batcher.call("HMGET", keys.node(other, f"{name}:{i}"), "s", "m") for i in window]
             for item in self._items:
                 item.add_done_callback(heard)
@@ -48,7 +52,18 @@ class Feed:
             chunks = [orjson.loads(chunk) for chunk in await self._chunks if chunk is not None]
             return self.first, [item for chunk in chunks for item in chunk]
         values = [await item for item in self._items]
+        if not any(status for status, _ in values):
+            values = await self._from_packed() or values
         return self.first, [_metadata(*value) for value in values]
+
+    async def _from_packed(self) -> list[Any] | None:
+        """The items of an earlier run that was packed meanwhile; None where it was not."""
+        value: bytes | None = await self._packed()
+        if value is None:
+            return None
+        nodes = unpack(value).nodes
+        rows = [nodes.get(ref, {}) for ref in self._refs]
+        return [(row.get(b"s"), row.get(b"m")) for row in rows]
 
 
 class MapItems:
@@ -64,6 +79,7 @@ class MapItems:
 
         A page ends with its limit or after PAGE_BYTES. Raises NotFound where the map has no items yet.
         """
+        run = await self._history.home(run, node)
         ((count, size, ok),) = await self._history.node_runs(run, [node], ("n", "j", "ok"))
         if count is None:
             raise NotFound(f"Run '{run}' has no items of '{node}'.")

@@ -171,6 +171,18 @@ class Retention:
             held = bool(await call) or await wait == b"queued" or held
         return len(names), held
 
+    async def waits(self, run: str) -> bool:
+        """Whether its trigger is yet to become a run."""
+        return await self._batcher.call("HGET", self._keys.receipt(receipt_of(run)), "s") == b"queued"
+
+    async def leftover(self, run: str) -> Removal | None:
+        """What was taken over for a run that never came to be, and never will; it is being removed from now on."""
+        s, w, v = await self._batcher.call("HMGET", self._keys.receipt(receipt_of(run)), "s", "w", "v")
+        if w is None or v is None or s not in (b"dead", b"rejected"):
+            return None
+        await self._batcher.call("HSET", self._keys.removal(run), "w", w, "v", v, "c", "0")
+        return Removal(w.decode(), int(v), "0")
+
     # removing -----------------------------------------------------------------------------------------------------
 
     async def removal(self, run: str) -> Removal | None:
@@ -205,10 +217,11 @@ class Retention:
         while position < len(graph.nodes):
             node = graph.nodes[position]
             if node.map is not None:
-                (started,) = (await self._history.node_runs(run, [node.name], ["o"]))[0]
-                until = min(int(started or 0), item + most - len(refs))
+                begun, taken = (await self._history.node_runs(run, [node.name], ["o", "kn"]))[0]
+                started = max(int(begun or 0), int(taken or 0))
+                until = min(started, item + most - len(refs))
                 refs += [f"{node.name}:{index}" for index in range(item, until)]
-                if until < int(started or 0):
+                if until < started:
                     return refs, f"{position}.{until}"
                 item = until
             if len(refs) >= most:

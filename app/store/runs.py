@@ -21,7 +21,27 @@ from app.store.ids import receipt_of
 from app.store.keys import Keys
 from app.store.mapitems import MapItems
 
-RUN_READ = ("s", "w", "v", "p", "l", "c", "b", "z", "n", "d", "f", "o", "x", "t", "src", "ev", "e", "pz")
+RUN_READ = (
+    "s",
+    "w",
+    "v",
+    "p",
+    "l",
+    "c",
+    "b",
+    "z",
+    "n",
+    "d",
+    "f",
+    "o",
+    "x",
+    "t",
+    "src",
+    "ev",
+    "e",
+    "pz",
+    "up",
+)
 NODE_READ = (
     "s",
     "a",
@@ -45,6 +65,7 @@ NODE_READ = (
     "ok",
     "bad",
     "dp",
+    "kr",
 )
 SCAN_PAGES = 20
 """Pages of the index that one filtered listing looks through; a page may come back short, with a cursor."""
@@ -89,6 +110,10 @@ class Runs:
     async def kept(self, run: str) -> bool:
         """Whether the store itself has it."""
         return await self._batcher.call("EXISTS", self._keys.run(run), self._keys.packed(run)) > 0
+
+    async def home(self, run: str, ref: str) -> str:
+        """The run in which a node run ran, and where its logs are: an earlier one where it was kept of that."""
+        return await self._history.home(run, ref)
 
     @or_archived
     async def get(self, run: str) -> dict[str, Any]:
@@ -186,6 +211,9 @@ class Runs:
         node = graph.node(name)
         (values,) = await self._history.node_runs(run, [ref], NODE_READ)
         if item is not None and values[0] is None:
+            home = await self._history.home(run, ref)
+            values = _kept(home, (await self._history.node_runs(home, [ref], NODE_READ))[0], home != run)
+        if item is not None and values[0] is None:
             raise NotFound(f"Item {item} of node '{name}' has not started, or does not exist.")
         record = _node(ref, values, is_map=node.map is not None and item is None, unknown=unknown)
         return record | _place_in(graph, node)
@@ -196,11 +224,12 @@ class Runs:
         graph, _ = await self._graph_of(run)
         if node not in graph.index or graph.node(node).map is None:
             raise NotFound(f"Run '{run}' has no map '{node}'.")
-        items, after = await self._map_items.ledger(run, node, status, limit, cursor)
-        records = await self._history.node_runs(run, [f"{node}:{index}" for index in items], NODE_READ)
+        home = await self._history.home(run, node)
+        items, after = await self._map_items.ledger(home, node, status, limit, cursor)
+        records = await self._history.node_runs(home, [f"{node}:{index}" for index in items], NODE_READ)
         found: list[dict[str, Any]] = []
         for index, values in zip(items, records, strict=True):
-            record = _node(f"{node}:{index}", values, is_map=False)
+            record = _node(f"{node}:{index}", _kept(home, values, home != run), is_map=False)
             if status is None or record["status"] == status:
                 if len(found) == limit:
                     return found, str(index)
@@ -210,6 +239,7 @@ class Runs:
     async def records(self, run: str, ref: str, limit: int, cursor: str | None) -> Page:
         """The failed records of a node run, in no particular order; `cursor` is the last page's."""
         place, given = scan_place(cursor)
+        run = await self._history.home(run, ref)
         reply = await self._batcher.call("HSCAN", self._keys.records(run, ref), place, "COUNT", limit)
         after, rows = reply[0].decode(), reply[1][1::2]  # a small hash comes whole, whatever COUNT says
         if not rows and self.archived is not None and not await self.kept(run):
@@ -230,7 +260,7 @@ class Runs:
         again = (
             known is None or current["attempt"] > 1 or current["infrastructure_faults"] or current["error"]
         )
-        rows = await self._history.node_run(run, ref) if again else {}
+        rows = await self._history.node_run(await self.home(run, ref), ref) if again else {}
         past = [orjson.loads(v) for k, v in rows.items() if k.startswith(b"A") and k[1:2].isdigit()]
         past.sort(key=lambda row: row["ended"])
         past = [row | {"status": str(NodeStatus.FAILED)} for row in past]
@@ -244,12 +274,17 @@ class Runs:
         return past
 
     async def launches(self, run: str, ref: str) -> list[tuple[int, int]]:
-        """(attempt, launch) of everything that may have left a log, the oldest first."""
+        """(attempt, launch) of everything that may have left a log, the oldest first; `run` is where it ran."""
         rows = await self._history.node_run(run, ref)
         found = {tuple(map(int, k[1:].split(b"."))) for k in rows if k.startswith(b"A") and k[1:2].isdigit()}
         if rows.get(b"a"):
             found.add((int(rows[b"a"]), int(rows.get(b"l", 0))))
         return sorted((int(pair[0]), int(pair[1])) for pair in found)
+
+
+def _kept(home: str, values: list[bytes | None], kept: bool) -> list[bytes | None]:
+    """The values of NODE_READ of an item that was read where its whole map ran."""
+    return [*values[:-1], home.encode()] if kept and values[-1] is None else values
 
 
 def _place_in(graph: Graph, node: NodeDef) -> dict[str, Any]:
@@ -286,7 +321,7 @@ def _time(raw: bytes | None) -> str | None:
 
 
 def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
-    s, w, v, p, l, c, b, z, n, d, f, o, x, t, src, ev, e, pz = values  # noqa: E741
+    s, w, v, p, l, c, b, z, n, d, f, o, x, t, src, ev, e, pz, up = values  # noqa: E741
     if s is None or w is None:
         return None
     return {
@@ -294,14 +329,19 @@ def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
         "output": _json(o), "error": _json(x), "labels": _json(l) or {}, "created": _time(c), "started": _time(b),
         "ended": _time(z), "nodes": {"total": int(n or 0), "ended": int(d or 0), "failed": int(f or 0)},
         "receipt": t.decode() if t else None, "source": src.decode() if src else None, "event": _json(ev),
-        "ending": e.decode() if e else None, "paused": _time(pz),
+        "ending": e.decode() if e else None, "paused": _time(pz), "origin": _origin(_json(up)),
     }  # fmt: skip
+
+
+def _origin(up: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The run that this one was made from by a retry or a fork, and where it begins."""
+    return {"run": up["of"], "action": up["by"], "from": up["at"]} if up and "of" in up else None
 
 
 def _node(
     ref: str, values: list[bytes | None], *, is_map: bool, unknown: NodeStatus = NodeStatus.PENDING
 ) -> dict[str, Any]:
-    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp = values  # noqa: E741
+    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp, kr = values  # noqa: E741
     name, item = split_ref(ref)
     record: dict[str, Any] = {
         "name": name, "status": s.decode() if s else str(unknown), "attempt": int(a or 0),
@@ -311,6 +351,7 @@ def _node(
         "ready": _time(y), "started": _time(r) or _time(b), "ended": _time(z),
         "waiting_until": _time(u) if s == b"waiting" else None, "stopping": t.decode() if t else None,
         "progress": {"done": int(pd), "total": int(pt) if pt else None} if pd else None, "failed_records": int(fr or 0),
+        "kept_from": kr.decode() if kr else None,
     }  # fmt: skip
     if item is not None:
         record["item"] = item

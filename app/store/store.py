@@ -35,6 +35,7 @@ from app.store.retention import Retention
 from app.store.runs import Runs
 from app.store.schedules import Schedules
 from app.store.streams import SharedStream
+from app.store.takeover import Takeover
 from app.store.triggers import Triggers
 from app.store.why import Why
 from app.store.workers import Workers
@@ -98,6 +99,9 @@ class Store:
         )
         self.workflows = Workflows(self.batcher, self.keys)
         self.schedules = Schedules(self.batcher, self.keys, self.workflows, self.triggers)
+        self.takeover = Takeover(
+            self.batcher, self.keys, self.history, self.retention, self.workflows.document, self.graphs.get
+        )
         self.node_types = NodeTypes(self.batcher, self.keys)
         self.hooks = Hooks(self.batcher, self.keys)
         self.api_keys = ApiKeys(self.batcher, self.keys)

@@ -26,7 +26,11 @@ BURY = Script("bury_trigger")
 DEDUPE_MS = 24 * 3600 * 1000
 RECEIPT_MS = 30 * 24 * 3600 * 1000
 ENTRY_VERSION = b"1"
-"""Version of a trigger's entry that this release writes and reads."""
+"""Version of a trigger's entry."""
+ENTRY_TAKES_OVER = b"2"
+"""That of one whose run keeps node runs of an earlier one: a release that does not know it gives it back."""
+ENTRY_VERSIONS = frozenset({ENTRY_VERSION, ENTRY_TAKES_OVER})
+"""Those that this release reads."""
 
 _BEGIN = encode(Signal(SignalKind.BEGIN))
 _CANCEL = encode(Signal(SignalKind.CANCEL))
@@ -57,6 +61,8 @@ class Trigger:
     key: str | None = None
     digest: str | None = None
     """SHA-256 of the body (hex); the same key with another one is a conflict."""
+    origin: Mapping[str, Any] = field(default_factory=dict[str, Any])
+    """What its run comes from: the members of `up`."""
     dead: str | None = None
     """Why it cannot become a run: it is accepted with a receipt that says so."""
     filtered: str | None = None
@@ -105,12 +111,16 @@ class Triggers:
         self._keys = keys
         self._backlog = backlog
 
-    async def accept(self, trigger: Trigger) -> Accepted:
-        """Store it durably; returns when it is. Raises IdempotencyConflict, Backpressure, StoreUnavailable."""
-        receipt, run = new_trigger_ids()
+    async def accept(self, trigger: Trigger, ids: tuple[str, str] | None = None) -> Accepted:
+        """Store it durably; returns when it is. `ids` are those of new_trigger_ids(), where the caller needs them before.
+
+        Raises IdempotencyConflict, Backpressure, StoreUnavailable.
+        """
+        receipt, run = ids or new_trigger_ids()
         payload = orjson.dumps(
             {"w": trigger.workflow, "v": trigger.version, "r": run, "p": trigger.params, "l": trigger.labels,
-             "y": trigger.priority, "src": trigger.source, "ev": trigger.event}
+             "y": trigger.priority, "src": trigger.source, "ev": trigger.event,
+             **({"up": trigger.origin} if trigger.origin else {})}
         )  # fmt: skip
         keys = [self._keys.triggers, self._keys.receipt(receipt)]
         if trigger.key is not None:
@@ -124,7 +134,8 @@ class Triggers:
         reply = await self._batcher.script(
             ACCEPT, keys,
             (self._backlog, payload, receipt, run if refused is None else "", trigger.workflow, trigger.source,
-             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, refused or "", trigger.version, *mark),
+             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, refused or "", trigger.version,
+             ENTRY_TAKES_OVER if "of" in trigger.origin else ENTRY_VERSION, *mark),
             receipt,
         )  # fmt: skip
         match reply[0]:
@@ -189,12 +200,14 @@ class Triggers:
         """Make the run of a queued trigger, once; acknowledges the entry. True when it was not there before."""
         return await self.place_run(trigger, nodes, limit) is not Placed.KNOWN
 
-    async def place_run(self, trigger: QueuedTrigger, nodes: int, limit: Limit | None) -> Placed:
-        """The same, and what became of it."""
+    async def place_run(
+        self, trigger: QueuedTrigger, nodes: int, limit: Limit | None, kept: int = 0
+    ) -> Placed:
+        """The same, and what became of it. So many of its nodes are `kept` of an earlier run, and there already."""
         record = trigger.record
         fields: list[str | int | bytes] = [
             "s", RunStatus.QUEUED, "w", trigger.workflow, "v", trigger.version, "p", orjson.dumps(record["p"]),
-            "n", nodes, "d", 0, "f", 0, "k", 0, "t", trigger.receipt, "src", record["src"],
+            "n", nodes, "d", kept, "f", 0, "k", 0, "t", trigger.receipt, "src", record["src"],
         ]  # fmt: skip
         if record.get("y", DEFAULT_PRIORITY) != DEFAULT_PRIORITY:
             fields += ["y", record["y"]]
@@ -202,6 +215,8 @@ class Triggers:
             fields += ["l", orjson.dumps(record["l"])]
         if record.get("ev") is not None:
             fields += ["ev", orjson.dumps(record["ev"])]
+        if record.get("up"):
+            fields += ["up", orjson.dumps({k: v for k, v in record["up"].items() if k != "given"})]
         if limit is not None:
             fields += ["cl", limit.encode()]
         event = orjson.dumps({"type": "run", "from": None, "to": RunStatus.QUEUED, "at": None})
@@ -229,7 +244,7 @@ class Triggers:
 
 
 def read_trigger(entry: str, fields: Mapping[bytes, bytes]) -> QueuedTrigger:
-    """Of an entry of ENTRY_VERSION. Raises ValueError for one that is damaged."""
+    """Of an entry of ENTRY_VERSIONS. Raises ValueError for one that is damaged."""
     try:
         payload = fields[b"d"]
         record = orjson.loads(payload)

@@ -205,3 +205,52 @@ def test_a_pool_is_set(api, headrace):
     )
     assert headrace("pool", "set", "workflow:shop", "2", "--quiet").out == "workflow:shop\n"
     assert api.asked[0].body == {"slots": 2}
+
+
+@pytest.mark.parametrize("act", ["cancel", "pause", "resume"])
+def test_what_is_asked_of_a_run_is_told_with_its_status(api, headrace, act: str):
+    api.answer("POST", f"/runs/r1/{act}", {"run": "r1", "status": "running"}, status=202)
+    assert headrace("run", act, "r1").out == f"{act} of r1 is accepted; it was running\n"
+
+
+def test_a_workflow_is_paused_and_resumed(api, headrace):
+    api.answer("POST", "/workflows/w/pause", {"workflow": "w", "paused": "2026-01-05T10:00:00Z"}, status=202)
+    api.answer("POST", "/workflows/w/resume", {"workflow": "w", "paused": None}, status=202)
+    assert headrace("workflow", "pause", "w").out == "w is paused\n"
+    assert headrace("workflow", "resume", "w").out == "w goes on\n"
+
+
+PREVIEW = {
+    "run": "r1", "workflow": "brand-aggregator", "version": 3, "counts": {"run": 3, "keep": 1}, "next_cursor": None,
+    "items": [
+        {"name": "read", "action": "keep", "status": "succeeded"},
+        {"name": "images", "action": "run", "status": "failed", "why": "status", "items": {"count": 900, "kept": 899}},
+        {"name": "merge", "action": "run", "status": "blocked", "why": "status"},
+        {"name": "publish", "action": "run", "status": None, "why": "upstream", "because": "merge"},
+    ],
+}  # fmt: skip
+
+
+def test_a_dry_run_shows_what_runs_and_what_is_kept_within_80_columns(api, headrace):
+    api.answer("POST", "/runs/r1/retry", PREVIEW)
+    shown = headrace("run", "retry", "r1", "--dry-run").out
+    assert shown.splitlines()[0] == "brand-aggregator v3: 3 run, 1 kept"
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "did not end well; 899 of 900 items kept" in shown
+    assert "'merge' runs or differs" in shown
+    assert api.asked[0].query["dry_run"] == "true"
+    assert headrace("run", "retry", "r1", "--dry-run", "--quiet").out == "images\nmerge\npublish\n"
+
+
+def test_a_retry_begins_where_it_is_told_and_has_a_key_of_its_own(api, headrace):
+    api.answer("POST", "/runs/r1/retry", ACCEPTED, status=202)
+    assert headrace("run", "retry", "r1", "--from", "merge").out == "run r1\n"
+    assert api.asked[0].body == {"from": "merge"}
+    assert len(api.asked[0].headers["idempotency-key"]) == 36
+
+
+def test_a_fork_takes_its_config_from_a_file(api, headrace, tmp_path: Path):
+    (tmp_path / "config.yaml").write_text("percent: 7\n")
+    api.answer("POST", "/runs/r1/fork", ACCEPTED, status=202)
+    headrace("run", "fork", "r1", "price", "--config", str(tmp_path / "config.yaml"), "--version", "2")
+    assert api.asked[0].body == {"node": "price", "config": {"percent": 7}, "version": 2}

@@ -12,6 +12,9 @@
 | once=NODE:STATUS | wait until that node run has that status, then |
 | post=PATH | POST to /runs/{run}PATH |
 | body={...} | with this body |
+| again=PATH | once it ended, POST to /runs/{run}PATH |
+| with={...} | with this body |
+| ends=STATUS | how the run ends that this makes |
 """
 
 from __future__ import annotations
@@ -27,7 +30,7 @@ import yaml
 ROOT = Path(__file__).parents[2]
 PAGES = (ROOT / "README.md", *sorted((ROOT / "docs" / "reference").glob("*.md")))
 STATUSES = ("published", "succeeded", "failed", "cancelled")
-WORDS = ("status", "params", "output", "nodes", "executor", "once", "post", "body")
+WORDS = ("status", "params", "output", "nodes", "executor", "once", "post", "body", "again", "with", "ends")
 FENCE = re.compile(r"^```yaml workflow([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 WORD = re.compile(r"\s+(?=[a-z]+=)")

@@ -26,6 +26,10 @@ def test_the_example_ends_as_its_page_says(place: Place, example: Example):
     assert ended["status"] == example.status, nodes
     if "output" in example.words:
         assert ended["output"] == example.json("output")
+    if "again" in example.words:
+        answer = place.http.post(f"/runs/{run}{example.words['again']}", json=example.json("with") or {})
+        assert answer.is_success, answer.text
+        assert place.ended(answer.json()["run"])["status"] == example.words["ends"]
     types = {node.get("type", "noop") for node in example.document["nodes"].values()}
     assert (example.words.get("executor") == "process") == (types != {"noop"}), "say executor=process"
 

@@ -4,6 +4,7 @@ config: dir (where it leaves its diary and looks for gates), plus
   gate      wait for the file DIR/NAME before output, heartbeating
   positions how many positions to checkpoint first
   twice     make every call twice, as after a lost answer
+  mended    exit with 42 as long as the file DIR/NAME is not there
   hang      after configure neither go on nor give a sign of life
 """
 
@@ -61,6 +62,8 @@ started = once("start", {"instance": str(uuid.uuid4())})
 config, epoch, done = started["config"], started["epoch"], started["checkpoint"]
 FOLDER = Path(config["dir"])
 diary(epoch=epoch, step=done["step"], seq=done["seq"])
+if "mended" in config and not (FOLDER / config["mended"]).exists():
+    sys.exit(42)
 
 
 def ends(step: str, **more: Any) -> None:

@@ -25,12 +25,13 @@ async def stream_logs(call: Call, api: Api) -> ASGIApp:
     """The log of an attempt (by default the last); `follow` goes on until the attempt ends."""
     run, ref = await visible_run(call, api), ref_of(call)
     await api.store.runs.node(run["id"], ref)
-    launches = await api.store.runs.launches(run["id"], ref)
+    home = await api.store.runs.home(run["id"], ref)
+    launches = await api.store.runs.launches(home, ref)
     if not launches:
         raise NotFound("This node run has not started; there is no log.")
     attempt = call.number("attempt", launches[-1][0], 0, 1_000_000)
     paths = [
-        log_path(api.settings.log_dir, run["id"], ref, number, launch)
+        log_path(api.settings.log_dir, home, ref, number, launch)
         for number, launch in launches
         if number == attempt
     ]

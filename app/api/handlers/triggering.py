@@ -35,7 +35,7 @@ async def start_run(call: Call, api: Api) -> ASGIApp:
     """POST /workflows/{workflow}/runs."""
     raw = await call.body()
     request = read(RunRequest, decode_json(raw) if raw else {})
-    key = _idempotency_key(call.header(b"idempotency-key"))
+    key = idempotency_key(call.header(b"idempotency-key"))
     principal: Principal = call.principal
     name = call.params["workflow"]
     scope, digest = (f"{name}:{principal.id}", sha256(raw).hexdigest()) if key else (None, None)
@@ -47,7 +47,7 @@ async def start_run(call: Call, api: Api) -> ASGIApp:
         first = await api.store.triggers.first(scope, key, digest) if key and scope and digest else None
         if first is None:
             raise
-        return _told(first)
+        return told(first)
     trigger = Trigger(
         workflow=published.name,
         version=published.version,
@@ -59,22 +59,24 @@ async def start_run(call: Call, api: Api) -> ASGIApp:
         key=key,
         digest=digest,
     )
-    return _told(await _accept(api, trigger))
+    return told(await accept(api, trigger))
 
 
-def _told(accepted: Accepted) -> Reply:
+def told(accepted: Accepted) -> Reply:
+    """202: the trigger is durable."""
     body = {"run": accepted.run, "receipt": accepted.receipt}
     place = f"/api/v1/runs/{accepted.run}" if accepted.run else f"/api/v1/triggers/{accepted.receipt}"
     return Reply(202, orjson.dumps(body), [JSON_TYPE, (b"location", place.encode())])
 
 
-async def _accept(api: Api, trigger: Trigger) -> Accepted:
-    accepted = await api.store.triggers.accept(trigger)
+async def accept(api: Api, trigger: Trigger, ids: tuple[str, str] | None = None) -> Accepted:
+    """Accept and count it. Raises IdempotencyConflict, Backpressure, StoreUnavailable."""
+    accepted = await api.store.triggers.accept(trigger, ids)
     api.counts.add(trigger.source, "duplicate" if accepted.repeated else accepted.state)
     return accepted
 
 
-def _idempotency_key(value: str | None) -> str | None:
+def idempotency_key(value: str | None) -> str | None:
     if value is not None and not _VISIBLE.fullmatch(value):
         detail = "1 to 255 visible ASCII characters are expected"
         raise InvalidInput("The Idempotency-Key is not valid.", [Place("", detail)])
@@ -89,7 +91,7 @@ async def receive_hook(call: Call, api: Api) -> ASGIApp:
     secret = hook.secret if hook else "whsec_AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
     if not verified(webhook.signature, secret, raw, call.headers) or hook is None or published is None:
         raise Unauthorized(_BAD_HOOK)
-    key = _idempotency_key(delivery_key(webhook.signature, call.headers))
+    key = idempotency_key(delivery_key(webhook.signature, call.headers))
     event = {
         "body": decode_json(raw) if raw else None,
         "headers": _plain_headers(call),
@@ -107,7 +109,7 @@ async def receive_hook(call: Call, api: Api) -> ASGIApp:
         digest=sha256(raw).hexdigest() if key else None,
         dead=dead,
     )
-    accepted = await _accept(api, trigger)
+    accepted = await accept(api, trigger)
     receipt = {"receipt": accepted.receipt, "workflow": published.name, "run": accepted.run}
     return Reply(202, orjson.dumps({"receipts": [receipt]}), [JSON_TYPE])
 

@@ -64,7 +64,7 @@ def submit(
         accepted = client.send("POST", path, body=body, headers=headers, again=True).json()
         if watch and output is Format.TABLE and not quiet:
             say(f"run {plain(accepted['run'])}")
-            _watch(client, accepted["run"])
+            follow_to_end(client, accepted["run"], live=True)
             return
         emit(
             accepted,
@@ -74,7 +74,7 @@ def submit(
             ids=[accepted["run"]],
         )
         if watch:
-            _exit(_followed(client, accepted["run"], None))
+            follow_to_end(client, accepted["run"], live=False)
 
 
 @app.command("list")
@@ -204,6 +204,14 @@ def _copy_logs(client: Client, run: str, node: str, query: dict[str, Any]) -> No
             ended = text.endswith("\n")
     if not ended:
         sys.stdout.write("\n")
+
+
+def follow_to_end(client: Client, run: str, *, live: bool) -> None:
+    """Until the run ends; raises typer.Exit where it fails."""
+    if live:
+        _watch(client, run)
+    else:
+        _exit(_followed(client, run, None))
 
 
 def _watch(client: Client, run: str) -> None:

@@ -1,0 +1,162 @@
+"""What a new run keeps of an ended one is copied before it is there: in any number of tries, and never left behind."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.core.retrying import Ask
+from app.core.states import NodeStatus
+from app.errors import NotFound
+from app.settings import Settings
+from app.store import takeover as takeover_module
+from app.store.ids import receipt_of
+from app.store.store import Store
+from app.store.triggers import Placed, QueuedTrigger
+from workers.retention import Retention
+
+CHAIN = {"a": {"type": "step"}, "b": {"type": "step", "needs": ["a"]}, "c": {"type": "step", "needs": ["b"]}}
+MAP = {"m": {"type": "step", "map": {"over": ["x", "y", "z"]}}}
+
+
+@pytest.fixture
+def settings(settings: Settings, tmp_path: Path) -> Settings:
+    """Everything is due at once: packed where it is small."""
+    return settings.model_copy(update={"pack_after": 0.0, "data_uri": f"file:{tmp_path}/data"})
+
+
+async def fail(store: Store, hand, run: str, ref: str) -> None:
+    call, epoch = await hand.started(run, ref)
+    await store.nodes.fail(call, epoch, "Broken", "it broke", retryable=False)
+    await hand.decide()
+
+
+async def half_done(store: Store, hand) -> str:
+    """An ended run whose first node succeeded and whose second failed."""
+    run = await hand.begin(CHAIN)
+    await hand.finish(run, "a", b'{"n":1}')
+    await hand.decide()
+    await fail(store, hand, run, "b")
+    return run
+
+
+async def retried(hand, run: str, **more: Any) -> QueuedTrigger:
+    """The trigger of a retry, as a worker reads it."""
+    ask = Ask(run, "retry", "failed")
+    await hand.accept(origin=ask.encode(), **more)
+    return await hand.queued()
+
+
+async def take(store: Store, trigger: QueuedTrigger) -> int:
+    return await store.takeover.take(trigger, await store.graphs.get(trigger.workflow, trigger.version))
+
+
+async def place(store: Store, trigger: QueuedTrigger, kept: int) -> Placed:
+    nodes = len(await store.graphs.get(trigger.workflow, trigger.version))
+    return await store.triggers.place_run(trigger, nodes, None, kept)
+
+
+async def test_the_copy_again_changes_nothing(store: Store, hand):
+    trigger = await retried(hand, await half_done(store, hand))
+    assert await take(store, trigger) == 1
+    once = await hand.snapshot()
+    assert await take(store, trigger) == 1
+    assert await hand.snapshot() == once
+
+
+async def test_it_comes_in_bounded_parts(store: Store, hand, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr(takeover_module, "PART", 2)
+    run = await hand.begin({f"n{i}": {"wait": {"duration": 0}} for i in range(5)} | {"bad": {"type": "step"}})
+    await fail(store, hand, run, "bad")
+    trigger = await retried(hand, run)
+    kept = await take(store, trigger)
+    assert (kept, await place(store, trigger, kept)) == (5, Placed.STARTED)
+    await hand.decide()
+    await hand.finish(trigger.run, "bad")
+    await hand.decide()
+    assert (await store.runs.get(trigger.run))["status"] == "succeeded"
+
+
+async def test_a_late_copier_changes_nothing_of_a_run_that_is_there(store: Store, hand):
+    trigger = await retried(hand, await half_done(store, hand))
+    await place(store, trigger, await take(store, trigger))
+    await hand.decide()
+    await store.batcher.call("DEL", store.keys.node(trigger.run, "a"))
+    await take(store, trigger)
+    assert await hand.node(trigger.run, "a") == {}
+
+
+async def test_what_fences_a_live_attempt_is_not_copied(store: Store, hand):
+    run = await half_done(store, hand)
+    trigger = await retried(hand, run)
+    await take(store, trigger)
+    fields = await hand.node(trigger.run, "a")
+    assert fields[b"s"] == NodeStatus.SUCCEEDED.encode()
+    assert fields[b"kr"] == run.encode()
+    assert not {b"i", b"h", b"ko", b"t"} & fields.keys()
+
+
+async def test_a_packed_run_is_read_alike(store: Store, hand, settings: Settings):
+    run = await half_done(store, hand)
+    assert (await Retention(store, settings).sweep())["packed"] == 1
+    trigger = await retried(hand, run)
+    assert await take(store, trigger) == 1
+    assert (await hand.node(trigger.run, "a"))[b"m"] == b'{"n":1}'
+
+
+async def test_the_ended_run_is_pinned_while_the_new_one_is_there(store: Store, hand):
+    run = await half_done(store, hand)
+    trigger = await retried(hand, run)
+    await take(store, trigger)
+    assert await store.retention.pins(run) == (1, True)
+
+
+async def test_a_run_that_was_removed_meanwhile_cannot_be_taken_over(store: Store, hand):
+    run = await half_done(store, hand)
+    trigger = await retried(hand, run)
+    await store.batcher.call("DEL", *store.keys.of_run(run))
+    with pytest.raises(NotFound):
+        await take(store, trigger)
+
+
+@pytest.mark.parametrize("state", ["dead", "rejected"])
+async def test_what_was_copied_for_a_run_that_never_comes_to_be_is_removed(
+    store: Store, hand, settings: Settings, state: str
+):
+    run = await hand.begin(MAP)
+    for item in range(2):
+        await hand.finish(run, f"m:{item}")
+        await hand.decide()
+    await fail(store, hand, run, "m:2")
+    trigger = await retried(hand, run)
+    await take(store, trigger)
+    new = f"{store.keys.tag}:r:{trigger.run}:*"
+    assert len(await store.batcher.call("KEYS", new)) == 3
+    keeper = Retention(store, settings)
+    await store.retention.postpone(trigger.run, 0)
+    await keeper.sweep()
+    assert len(await store.batcher.call("KEYS", new)) == 3, "its trigger still waits"
+    await store.batcher.call("HSET", store.keys.receipt(receipt_of(trigger.run)), "s", state)
+    await store.retention.postpone(trigger.run, 0)
+    await keeper.sweep()
+    assert await store.batcher.call("KEYS", new) == []
+
+
+async def test_a_map_cancelled_before_its_kept_items_were_counted_leaves_nothing(
+    store: Store, hand, settings: Settings
+):
+    run = await hand.begin(MAP)
+    for item in range(2):
+        await hand.finish(run, f"m:{item}")
+        await hand.decide()
+    await fail(store, hand, run, "m:2")
+    trigger = await retried(hand, run)
+    await place(store, trigger, await take(store, trigger))
+    await store.control.cancel(trigger.run)
+    await hand.decide()
+    assert (await store.runs.get(trigger.run))["status"] == "cancelled"
+    await store.retention.postpone(trigger.run, 0)
+    await Retention(store, settings.model_copy(update={"retention": 0.0})).sweep()
+    assert await store.batcher.call("KEYS", f"{store.keys.tag}:r:{trigger.run}:*") == []
