@@ -96,9 +96,8 @@ class NodeView:
     @classmethod
     def parse(cls, values: list[bytes | None]) -> NodeView:
         """From the reply of HMGET NODE_FIELDS."""
-        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of, er, dp, kr, kn = (
-            values  # noqa: E741
-        )
+        *most, kr, kn = values
+        s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of, er, dp = most  # noqa: E741
         if s is None:
             return cls(kept_items=int(kn or 0))
         return cls(
