@@ -80,6 +80,17 @@ def publish(store: Store) -> Callable[[dict[str, Any]], Awaitable[None]]:
     return put
 
 
+@pytest.fixture
+def configure(store: Store) -> Callable[..., Awaitable[int]]:
+    """Publishes a workflow with a head and versions, as the API does; its only node type is `step`. The version's number."""
+
+    async def put(name: str, nodes: dict[str, Any], **more: Any) -> int:
+        workflow = check(parse_workflow({"name": name, "nodes": nodes, **more}), {"step": STEP})
+        return (await store.workflows.publish(name, workflow.canonical(), by="test")).version
+
+    return put
+
+
 # the key leak check -------------------------------------------------------------------------------------------
 
 
@@ -92,7 +103,9 @@ def _documented() -> list[tuple[re.Pattern[str], str, bool]]:
             continue
         for name in cells[1].split(", "):
             pattern = re.sub(r"[A-Z]+", ".+", name)
-            rows.append((re.compile(pattern), cells[2].split(" ")[0], cells[4] in ("24 h", "30 d")))
+            rows.append(
+                (re.compile(pattern), cells[2].split(" ")[0], cells[4] in ("24 h", "30 d", "its own"))
+            )
     return rows
 
 

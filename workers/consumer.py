@@ -33,7 +33,8 @@ from app.settings import Settings
 from app.store.engine import Guess, Loaded, waiting
 from app.store.store import Store
 from app.store.streams import Entry, SharedStream
-from app.store.triggers import ENTRY_VERSION, ENTRY_VERSIONS, Placed, read_trigger
+from app.store.triggers import ENTRY_VERSION, ENTRY_VERSIONS, Placed, QueuedTrigger, read_trigger
+from workers import aftermath, children
 from workers.dispatch import Dispatcher
 
 log = structlog.get_logger("headrace.consumer")
@@ -225,21 +226,48 @@ class TriggerHandler:
         if entry.fields.get(b"v", ENTRY_VERSION) not in ENTRY_VERSIONS:
             await self._stream.give_back(entry, self._lease_ms)
             return
-        receipt = entry.fields.get(b"t", b"").decode(errors="replace")
+        end = aftermath.read_end(entry)
+        if end is not None and entry.deliveries <= self._max_deliveries:
+            await aftermath.fire(self._store, *end)
+            await self._stream.drop(entry)
+            return
+        trigger: QueuedTrigger | None = None
         try:
             trigger = read_trigger(entry.id, entry.fields)
             if entry.deliveries > self._max_deliveries:
                 raise ValueError(f"delivered {entry.deliveries} times without success")
+            if trigger.is_child:
+                trigger = await children.prepared(self._store, trigger)
             graph = await self._store.graphs.get(trigger.workflow, trigger.version)
             limit = graph.concurrency and graph.concurrency.limit(
                 trigger.record["p"], trigger.record.get("ev")
             )
             kept = await self._store.takeover.take(trigger, graph)
-        except (ValueError, NotFound, Conflict, InvalidInput, ExpressionError) as error:
-            reason = error.message if isinstance(error, HeadraceError) else str(error)
-            log.error("trigger buried", receipt=receipt, reason=reason)
-            await self._store.triggers.bury(entry.id, receipt, entry.fields.get(b"d", b""), reason)
+        except (ValueError, NotFound, Conflict, InvalidInput, ExpressionError, children.Refused) as error:
+            await self._give_up(entry, trigger, error)
             return
         placed = await self._store.triggers.place_run(trigger, len(graph.nodes), limit, kept)
-        if placed is Placed.WAITS and limit is not None and limit.on_limit is OnLimit.CANCEL_RUNNING:
+        if limit is None:
+            return
+        if placed is Placed.REJECTED and trigger.is_child:
+            await self._refuse_child(trigger, "child_rejected", limit.refusal, retryable=True)
+        elif placed is Placed.WAITS and limit.on_limit is OnLimit.CANCEL_RUNNING:
             await self._store.concurrency.make_room(trigger.workflow, limit.digest)
+
+    async def _give_up(self, entry: Entry, trigger: QueuedTrigger | None, error: Exception) -> None:
+        """It cannot become a run: a dead letter, or the failure of the node run that waits for it."""
+        reason = error.message if isinstance(error, HeadraceError) else str(error)
+        if trigger is not None and trigger.is_child:
+            kind = error.kind if isinstance(error, children.Refused) else "child_start"
+            await self._refuse_child(trigger, kind, reason)
+            return
+        receipt = entry.fields.get(b"t", b"").decode(errors="replace")
+        log.error("trigger buried", receipt=receipt, reason=reason)
+        await self._store.triggers.bury(entry.id, receipt, entry.fields.get(b"d", b""), reason)
+
+    async def _refuse_child(
+        self, trigger: QueuedTrigger, kind: str, reason: str, *, retryable: bool = False
+    ) -> None:
+        """The node run that waits for it hears why, and tries again where that may help."""
+        log.warning("child run refused", run=trigger.run, workflow=trigger.workflow, reason=reason)
+        await self._store.triggers.refuse_child(trigger, kind, reason, retryable=retryable)

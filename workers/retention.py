@@ -162,8 +162,12 @@ class Retention:
         if self._store.archive is not None:
             lines = history_lines(self._store.runs, self._store.events, run.id)
             await self._store.archive.write(run.id, lines)
+        closed = await self._kept.close(run.id, pins)
+        if closed is None:
+            await self._kept.postpone(run.id, now + LATER_MS)
+            return
         await self._remove_data(run.id)
-        if not await self._kept.begin_removal(run, now, pins):
+        if not await self._kept.begin_removal(run, now, closed):
             await self._kept.postpone(run.id, now + LATER_MS)
             return
         if run.packed:

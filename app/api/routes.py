@@ -6,6 +6,7 @@ from app.api import schemas as s
 from app.api.access import Scope
 from app.api.handlers import (
     admin,
+    approving,
     control,
     events,
     hooks,
@@ -293,6 +294,25 @@ CONTROL = [
     ),
 ]
 
+APPROVALS = [
+    Route(
+        "POST",
+        f"{NODE}/{what}",
+        handler,
+        summary,
+        "runs",
+        (Scope.APPROVE,),
+        request=s.DecisionRequest,
+        response=s.Decided,
+        status=202,
+        query=("item",),
+    )
+    for what, handler, summary in (
+        ("approve", approving.approve_node, "Approve: the run goes on"),
+        ("reject", approving.reject_node, "Reject: the node fails"),
+    )
+]
+
 ADMINISTRATION = [
     Route(
         "GET",
@@ -410,6 +430,7 @@ ROUTES: list[Route] = [
     *CALLBACKS,
     *WORKFLOWS,
     *RUNS,
+    *APPROVALS,
     *CONTROL,
     *ADMINISTRATION,
     *SYSTEM,

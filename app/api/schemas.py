@@ -158,6 +158,20 @@ class Page(BaseModel):
     next_cursor: str | None = None
 
 
+class DecisionRequest(Input):
+    """What the person who decides about an approval wants to say."""
+
+    comment: Annotated[str, StringConstraints(max_length=2000)] | None = None
+
+
+class Decided(BaseModel):
+    """The decision that counts: {approved, by, at, comment}."""
+
+    run: str
+    node: str
+    decision: dict[str, Any]
+
+
 class MetadataPage(BaseModel):
     """One page of the metadata of a map's items; null for an item that has none."""
 

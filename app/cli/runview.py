@@ -164,11 +164,22 @@ def remarks(node: Mapping[str, Any]) -> Text:
         parts.append(Text(f"{failed} failed record{'s' if failed > 1 else ''}", style="yellow"))
     if progress := _progress(node):
         parts.append(Text(progress))
+    if waited := _waited_for(node):
+        parts.append(Text(waited))
     if (error := _error(node)) and node.get("status") != "succeeded":
         parts.append(Text(plain(error)[:300], style="red"))
     if not parts and (summary := _summary(node.get("metadata"))):
         parts.append(Text(summary, style="bright_black"))
     return Text(", ").join(parts)
+
+
+def _waited_for(node: Mapping[str, Any]) -> str:
+    """The child run or the decision that a node run waits for, or where the cache had its metadata from."""
+    if node.get("status") == "waiting" and node.get("child"):
+        return f"child run {plain(node['child'])}"
+    if node.get("status") == "waiting" and (approval := node.get("approval")):
+        return f"asks: {plain(approval.get('message'))[:200]}"
+    return "from the cache" if node.get("cached_from") else ""
 
 
 def _items(counts: Mapping[str, Any]) -> Text:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import orjson
 
+from app.core.caching import keep
 from app.core.cancelling import STOP, STOP_CHECK_MS, cancelled
 from app.core.graph import Kind, Retry, Timeouts
 from app.core.hindrances import Hindrance
@@ -37,6 +38,7 @@ def succeed(round_: Round, ref: str) -> None:
     round_.changes.release.append((ref, node.attempt, node.launch))
     round_.changes.timers[ref] = None
     round_.change(ref, NodeStatus.SUCCEEDED, z=round_.now)
+    keep(round_, ref)
     finish_node(round_, ref)
 
 
@@ -62,6 +64,8 @@ def fail_attempt(
     record: dict[str, Value] = {f"A{node.attempt}.{node.launch}": orjson.dumps(past), "x": error}
     if _is_call(round_, ref):
         record["dw"] = ""
+    elif round_.definition(ref).kind is Kind.WORKFLOW:
+        record["ch"] = ""
     round_.changes.release.append((ref, node.attempt, node.launch))
     again = (
         node.launch + node.disruptions < INFRA_BUDGET
@@ -86,7 +90,9 @@ def _wait(
     round_: Round, ref: str, node: NodeView, delay: int, *, attempt: int, launch: int, **fields: Value
 ) -> None:
     until = round_.now + delay
-    round_.change(ref, NodeStatus.WAITING, a=attempt, l=launch, u=until, t="", g=0, h=0, b=0, r=0, **fields)
+    # a child run ended: its node run waits already
+    path = () if node.status is NodeStatus.WAITING else (NodeStatus.WAITING,)
+    round_.change(ref, *path, a=attempt, l=launch, u=until, t="", g=0, h=0, b=0, r=0, **fields)
     node.launch, node.until, node.stop = launch, until, ""
     node.launched = node.heartbeat = node.starting = node.running = 0
     round_.changes.timers[ref] = until

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import orjson
 
-from app.core import walking
+from app.core import children, walking
 from app.core.graph import Kind
 from app.core.round import Round
 from app.core.settle import finish_node
@@ -65,6 +65,8 @@ def _visit(round_: Round, ref: str) -> None:
         return
     if node.status is NodeStatus.PENDING and definition.needs and round_.run.ending == Ending.FAILURE:
         return
+    if node.status is NodeStatus.WAITING and node.decision is not None:
+        return  # someone was told that it is approved or rejected: the signal that says so is on its way
     if node.status not in NODE_LIVE:
         if node.status is NodeStatus.READY:
             round_.changes.unready.append((ref, node.attempt, node.launch))
@@ -97,6 +99,7 @@ def _stop_map(round_: Round, ref: str) -> None:
 def cancelled(round_: Round, ref: str, **fields: Value) -> None:
     """The node run is over without a result of its own."""
     round_.changes.timers[ref] = None
+    round_.cancel_child(ref)
     round_.change(ref, NodeStatus.CANCELLED, z=round_.now, **fields)
     finish_node(round_, ref)
 
@@ -112,8 +115,31 @@ def resume(round_: Round, signal: Signal) -> None:
 
 
 def _enqueue_again(round_: Round, ref: str) -> None:
-    node = round_.node(ref)
-    if node.status is NodeStatus.READY:
+    node, definition = round_.node(ref), round_.definition(ref)
+    if node.status is NodeStatus.READY and definition.kind is Kind.WORKFLOW and node.attempt:
+        if children.begin(round_, ref, definition, node.attempt):
+            finish_node(round_, ref)
+    elif (
+        node.status is NodeStatus.READY and node.attempt
+    ):  # without an attempt its cache is yet to be looked into
         round_.changes.ready.append((ref, node.attempt, node.launch))
-    elif node.status is NodeStatus.RUNNING and round_.definition(ref).map is not None and ":" not in ref:
+    elif node.status is NodeStatus.RUNNING and definition.map is not None and ":" not in ref:
         round_.defer(Signal(SignalKind.RESUME, ref))
+
+
+def let_go(round_: Round, signal: Signal) -> None:
+    """The run was ended by an engine fault: nobody waits for its child runs any more."""
+    if round_.run.done < round_.run.total:
+        walking.walk(round_, signal, _leave_child)
+
+
+def _leave_child(round_: Round, ref: str) -> None:
+    node, definition = round_.node(ref), round_.definition(ref)
+    if definition.kind is not Kind.WORKFLOW or node.status in NODE_TERMINAL:
+        return
+    if node.status in NODE_LIVE:  # a map of child runs
+        round_.defer(Signal(SignalKind.SWEEP, ref))
+    elif node.status is not NodeStatus.PENDING:
+        round_.changes.timers[ref] = None
+        round_.cancel_child(ref)
+        round_.change(ref, NodeStatus.CANCELLED, z=round_.now)

@@ -12,9 +12,11 @@ from collections.abc import Sequence
 
 import orjson
 
-from app.core import attempts, cancelling, keeping, maps, walking
-from app.core.graph import Graph
+from app.core import attempts, cancelling, keeping, maps, waiting, walking
+from app.core.expressions import Template
+from app.core.graph import Graph, Kind
 from app.core.round import MAX_CHANGES, NotLoaded, Round
+from app.core.services import METADATA_LIMIT
 from app.core.settle import finish_node, settle, start_node
 from app.core.signals import Signal, SignalKind
 from app.core.states import RUN_TERMINAL, Ending, RunStatus
@@ -33,7 +35,9 @@ def decide(view: View, signals: Sequence[Signal], now: int, jitter: float) -> Ch
     for signal in signals:
         if not round_.room:
             break
-        if round_.run.status in RUN_TERMINAL:
+        if round_.run.status in RUN_TERMINAL and signal.kind is SignalKind.SWEEP:
+            cancelling.let_go(round_, signal)
+        elif round_.run.status in RUN_TERMINAL:
             attempts.after_the_end(round_, signal)
         else:
             _handle(round_, signal)
@@ -60,6 +64,14 @@ def _handle(round_: Round, signal: Signal) -> None:
             cancelling.run_due(round_)
         case SignalKind.DEFER:
             attempts.deferred(round_, signal)
+        case SignalKind.DUE if waiting.waits(round_, signal):
+            waiting.due(round_, signal)
+        case SignalKind.CHILD:
+            waiting.child_ended(round_, signal)
+        case SignalKind.APPROVAL:
+            waiting.approval_decided(round_, signal)
+        case SignalKind.CACHE:
+            waiting.looked_up(round_, signal)
         case SignalKind.DUE:
             attempts.due(round_, signal)
         case SignalKind.CANCEL:
@@ -110,10 +122,9 @@ def _finish(round_: Round) -> None:
         return
     fields: dict[str, str | int | bytes] = {"z": round_.now}
     status = _status(run)
-    output = round_.graph.output
-    if output is not None and status is RunStatus.SUCCEEDED:
+    if round_.graph.output is not None and status is RunStatus.SUCCEEDED:
         try:
-            fields["o"] = orjson.dumps(output.render(round_.env(output.reads), "output"))
+            fields["o"] = _output(round_, round_.graph.output)
         except NotLoaded:
             round_.defer(Signal(SignalKind.FINISH))
             return
@@ -124,6 +135,14 @@ def _finish(round_: Round) -> None:
         round_.changes.timers[""] = None
     round_.change_run(status, **fields)
     round_.changes.finished = status
+
+
+def _output(round_: Round, output: Template) -> bytes:
+    """The run's own metadata, with the same limit as a node run's. Raises ExpressionError, NotLoaded."""
+    raw = orjson.dumps(output.render(round_.env(output.reads), "output"))
+    if len(raw) > METADATA_LIMIT:
+        raise ExpressionError(f"output: it is {len(raw)} bytes, and at most {METADATA_LIMIT} are kept")
+    return raw
 
 
 def _status(run: RunView) -> RunStatus:
@@ -141,6 +160,8 @@ def fail_run(view: View, now: int, message: str) -> Changes:
         round_.change_run(RunStatus.FAILED, z=now, x=error)
         if round_.graph.timeout_ms is not None:
             round_.changes.timers[""] = None
+        if any(node.kind is Kind.WORKFLOW for node in round_.graph.nodes):
+            round_.defer(Signal(SignalKind.SWEEP))
         round_.changes.finished = RunStatus.FAILED
     return round_.changes
 
@@ -170,6 +191,8 @@ def wanted(graph: Graph, signals: Sequence[Signal]) -> Wanted:
             refs.update(f"{name}:{index}" for index in range(signal.start))
         elif signal.kind is SignalKind.EXPAND and signal.type:
             maps.read_ahead(name, signal, found)
+        elif signal.kind is SignalKind.CACHE:
+            found.cached.add(signal.message)
         first = signal.start if signal.kind is SignalKind.SETTLED else 0
         if (name, first) in told:  # the items of a map have the same children
             continue

@@ -16,6 +16,7 @@ import orjson
 from app.core.concurrency import Concurrency
 from app.core.durations import parse_duration, parse_instant
 from app.core.expressions import Env, Expression, Template, expression
+from app.core.kinds import ApprovalDef, CacheDef, ChildDef
 from app.core.pools import Lane, needs_of
 from app.core.services import ServiceDef
 from app.core.tasks import split_ref
@@ -115,6 +116,11 @@ class NodeDef:
     """The executor that the document asks for."""
     service: ServiceDef | None
     """What a SERVICE calls."""
+    child: ChildDef | None
+    """What a WORKFLOW node starts."""
+    approval: ApprovalDef | None
+    """What an APPROVAL node asks."""
+    cache: CacheDef | None
     needs: tuple[Edge, ...]
     children: tuple[Edge, ...]
     join: Join
@@ -137,7 +143,8 @@ class NodeDef:
     needs_slots: str
     """All the pools it needs, as its lane keeps them."""
     reads: frozenset[int]
-    """Indices of the nodes read when it becomes ready: by its own when, config, map.over, wait and service."""
+    """Indices of the nodes read when it becomes ready: by its own when, config, map.over, wait, service,
+    child run, approval and cache."""
     item_reads: frozenset[int]
     """Those of them that each item of its map reads too."""
 
@@ -147,10 +154,12 @@ class NodeDef:
         What holds no expression is not kept: the graph has it.
         """
         fields: dict[str, bytes | str] = {}
-        if not self.config.static:
+        if not self.config.static and self.child is None:
             fields["c"] = orjson.dumps(self.config.render(env, f"{place}/config"))
         if self.service is not None and not self.service.url.static:
             fields["su"] = self.service.url.render(env, f"{place}/service/url")
+        if self.child is not None and not self.child.params.static:
+            fields["c"] = orjson.dumps(self.child.params.render(env, f"{place}/{self.child.place}"))
         return fields
 
     @property
@@ -281,7 +290,13 @@ class _Builder:
         wait: Mapping[str, Any] = node.get("wait", {})
         wait_ms = Template(wait["duration"]) if "duration" in wait else None
         wait_until = Template(wait["until"]) if "until" in wait else None
-        own = (config, wait_ms, wait_until, service and service.url)
+        child = ChildDef.of(node) if "workflow" in node else None
+        approval = ApprovalDef.of(node["approval"]) if "approval" in node else None
+        cache = CacheDef.of(node["cache"]) if "cache" in node else None
+        own = (
+            config, wait_ms, wait_until, service and service.url, child and child.params,
+            approval and approval.message, cache and cache.key,
+        )  # fmt: skip
         pools = tuple(map(_pool, node.get("pools", ())))
         return NodeDef(
             index=position,
@@ -291,6 +306,9 @@ class _Builder:
             image=node.get("image"),
             executor=node.get("executor"),
             service=service,
+            child=child,
+            approval=approval,
+            cache=cache,
             needs=needs,
             children=children,
             join=Join(node.get("join", Join.ALL_SUCCEEDED)),

@@ -6,14 +6,13 @@ from typing import Any
 
 import orjson
 
-from app.core import mapdata
+from app.core import mapdata, starting
 from app.core.graph import NodeDef
 from app.core.round import Round
 from app.core.signals import Signal, SignalKind
 from app.core.states import NODE_TERMINAL, NodeStatus
 from app.core.tasks import split_ref
 from app.core.view import NodeView, Value, Wanted
-from app.errors import ExpressionError
 
 READ_KEPT = 250
 """Items that are read at a time where some are kept of an earlier run."""
@@ -56,9 +55,9 @@ def expand(round_: Round, node: NodeDef) -> bool:
         index, view.cursor = view.cursor, view.cursor + 1
         if index < view.kept_items and _is_kept(round_, f"{node.name}:{index}", view):
             continue
-        if not _start_item(round_, node, env, index, items[index]):
-            view.bad += 1
-            round_.changes.failed_items.append((node.name, index))
+        item = items[index]
+        if starting.start(round_, f"{node.name}:{index}", node, {**env, "item": item}, v=orjson.dumps(item)):
+            _count_item(round_, node.name, index, view)
     if view.cursor > before:
         fields = _window(view, items) if node.name in round_.view.feeds else {}
         round_.change(node.name, o=view.cursor, ok=view.ok, bad=view.bad, j=view.metadata_bytes, **fields)
@@ -101,30 +100,12 @@ def _window(view: NodeView, items: mapdata.Items) -> dict[str, Value]:
     return {"ov": over, "of": view.cursor}
 
 
-def _start_item(round_: Round, node: NodeDef, env: dict[str, Any], index: int, item: Any) -> bool:
-    ref = f"{node.name}:{index}"
-    fields: dict[str, Any] = {"v": orjson.dumps(item)}
-    try:
-        fields |= node.rendered({**env, "item": item}, f"nodes/{node.name}")
-    except ExpressionError as error:
-        fields["x"] = orjson.dumps({"type": "expression", "message": error.message})
-        round_.change(ref, NodeStatus.READY, NodeStatus.FAILED, y=round_.now, z=round_.now, **fields)
-        return False
-    round_.enqueue(ref, 1, 0, **fields)
-    return True
-
-
 def item_ended(round_: Round, ref: str) -> bool:
     """An item has just become terminal. True when that ends its map."""
     name, index = split_ref(ref)
     assert index is not None
-    item, parent = round_.node(ref), round_.node(name)
-    if item.status is NodeStatus.SUCCEEDED:
-        parent.ok += 1
-        parent.metadata_bytes += len(item.metadata or b"null") + 1
-    else:
-        parent.bad += 1
-        round_.changes.failed_items.append((name, index))
+    parent = round_.node(name)
+    _count_item(round_, name, index, parent)
     round_.change(name, ok=parent.ok, bad=parent.bad, j=parent.metadata_bytes)
     node = round_.graph.node(name)
     if round_.doomed(node) and parent.ok < parent.count:
@@ -132,6 +113,16 @@ def item_ended(round_: Round, ref: str) -> bool:
     if parent.ok + parent.bad == parent.count:
         return _complete(round_, node, parent)
     return expand(round_, node)
+
+
+def _count_item(round_: Round, name: str, index: int, parent: NodeView) -> None:
+    item = round_.node(f"{name}:{index}")
+    if item.status is NodeStatus.SUCCEEDED:
+        parent.ok += 1
+        parent.metadata_bytes += len(item.metadata or b"null") + 1
+    else:
+        parent.bad += 1
+        round_.changes.failed_items.append((name, index))
 
 
 def _wind_up(round_: Round, name: str, parent: NodeView) -> bool:

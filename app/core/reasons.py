@@ -69,6 +69,9 @@ WHY_FIELDS = (
     "bad",
     "er",
     "dw",
+    "ch",
+    "am",
+    "cf",
 )
 """The fields of a node run that reasons are made of, in the order of Record.parse."""
 MOST_NAMED = 20
@@ -117,18 +120,25 @@ class Record:
     """{code, detail, since, a, l}: why its executor cannot run it."""
     circuit: str = ""
     """The host whose circuit is open."""
+    child: str = ""
+    """The child run that it waits for."""
+    message: str = ""
+    """What an approval asks."""
+    cached: Mapping[str, Any] | None = None
+    """{run, node, at}: where its metadata came from."""
 
     @classmethod
     def parse(cls, values: Sequence[bytes | None]) -> Record:
         """Of the values of WHY_FIELDS."""
-        s, a, l, w, p, h, y, b, g, r, z, u, t, tm, x, n, o, ok, bad, er, dw = values  # noqa: E741
+        s, a, l, w, p, h, y, b, g, r, z, u, t, tm, x, n, o, ok, bad, er, dw, ch, am, cf = values  # noqa: E741
         if s is None:
             return cls()
         return cls(
             NodeStatus(s.decode()), int(a or 0), int(l or 0), int(w or 0), int(p or 0), int(h or 0), int(y or 0),
             int(b or 0), int(g or 0), int(r or 0), int(z or 0), int(u or 0), (t or b"").decode(), int(tm or 0),
             orjson.loads(x) if x else None, int(n or 0), int(o or 0), int(ok or 0), int(bad or 0),
-            orjson.loads(er) if er else None, (dw or b"").decode(),
+            orjson.loads(er) if er else None, (dw or b"").decode(), (ch or b"").decode(), (am or b"").decode(),
+            orjson.loads(cf) if cf else None,
         )  # fmt: skip
 
 

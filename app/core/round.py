@@ -14,8 +14,8 @@ import orjson
 from app.core.expressions import PAGED, Template
 from app.core.graph import NodeDef
 from app.core.mapdata import Items, reference
-from app.core.signals import Signal, SignalKind
-from app.core.states import Ending, NodeStatus, RunStatus, check_node, check_run
+from app.core.signals import Signal, SignalKind, child_ended
+from app.core.states import RUN_TERMINAL, Ending, NodeStatus, RunStatus, check_node, check_run
 from app.core.tasks import split_ref
 from app.core.view import Changes, NodeChange, NodeView, Value, View
 
@@ -34,7 +34,7 @@ def iso(ms: int) -> str:
 
 
 def node_event(kind: str, ref: str, members: Mapping[str, Any]) -> dict[str, Any]:
-    """An event about a node run, `kind` being "node" (a transition) or "step": {type, node, ..., item?}."""
+    """An event about a node run, `kind` being "node" (a transition), "step" or "approval": {type, node, ..., item?}."""
     name, item = split_ref(ref)
     event: dict[str, Any] = {"type": kind, "node": name}
     event.update(members)
@@ -109,12 +109,30 @@ class Round:
 
     def enqueue(self, ref: str, attempt: int, launch: int, **fields: Value) -> None:
         """Make a node run ready: it waits for admission from now on."""
-        node = self.change(ref, NodeStatus.READY, a=attempt, l=launch, y=self.now, **fields)
+        node = self.change(ref, *self.to_ready(ref), a=attempt, l=launch, y=self.now, **fields)
         node.launch, node.ready = launch, self.now
         queued_ms = self.definition(ref).timeouts.queued_ms
         if queued_ms is not None:
             self.changes.timers[ref] = self.now + queued_ms
         self.changes.ready.append((ref, attempt, launch))
+
+    def to_ready(self, ref: str) -> tuple[NodeStatus, ...]:
+        """The way of a node run to ready; none for one that is (its cache was looked into)."""
+        node = self.view.nodes.get(ref)
+        return () if node is not None and node.status is NodeStatus.READY else (NodeStatus.READY,)
+
+    def cancel_child(self, ref: str) -> None:
+        """Nobody waits any more for the child run of a node run, if it has one."""
+        node = self.node(ref)
+        if node.child:
+            self.changes.cancel.append(node.child)
+            node.child = ""
+
+    def mark_too_deep(self) -> None:
+        """A node run of this run failed because child runs go no deeper: the run that waits for this one hears of it."""
+        if "r" in self.run.origin:
+            self.run.origin = {**self.run.origin, "deep": 1}
+            self.changes.run["up"] = orjson.dumps(self.run.origin)
 
     def jitter(self, ref: str) -> float:
         """0..1, another for every node run of a round, so that what failed together is not retried together."""
@@ -126,6 +144,20 @@ class Round:
         self.run.status = status
         self.changes.run.update(s=status, **fields)
         self.changes.events.append(event)
+        if status in RUN_TERMINAL:
+            self._tell_others(status, fields)
+
+    def _tell_others(self, status: RunStatus, fields: Mapping[str, Value]) -> None:
+        """The end of a run is told to the run whose child it is, and to run triggers."""
+        run, output = self.run, fields.get("o")
+        raw = output if isinstance(output, bytes) else None
+        origin = run.origin
+        if "r" in origin:
+            signal = child_ended(origin["n"], origin["a"], run.id, status, raw, too_deep="deep" in origin)
+            self.changes.tell.append((origin["r"], signal))
+        event = {"run": run.id, "workflow": run.workflow, "version": run.version, "status": status,
+                 "output": orjson.Fragment(raw or b"null")}  # fmt: skip
+        self.changes.ended = orjson.dumps({"e": event, "via": [*origin.get("via", ()), run.workflow]})
 
     def end_early(self, why: Ending) -> None:
         """From now on the run's node runs are being cancelled, a window of them a round."""

@@ -5,10 +5,8 @@ from __future__ import annotations
 from enum import Enum
 from typing import Any
 
-import orjson
-
-from app.core import maps
-from app.core.graph import Edge, Join, Kind, NodeDef
+from app.core import maps, starting
+from app.core.graph import Edge, Join, NodeDef
 from app.core.round import NotLoaded, Round
 from app.core.signals import Signal, SignalKind
 from app.core.states import Ending, NodeStatus
@@ -105,7 +103,7 @@ def arrive(round_: Round, node: NodeDef, edge: Edge) -> bool:
         outcome = "failed" if doomed else _outcome(round_, node, child, edge)
     except ExpressionError as error:
         _decided(round_, child)
-        return _fail(round_, child, error)
+        return starting.fail(round_, child.name, error)
     count = JoinCount(count.succeeded, count.failed, count.skipped)
     setattr(count, outcome, getattr(count, outcome) + 1)
     verdict = (
@@ -166,28 +164,8 @@ def start_node(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
         if node.when is not None and not _truth(node.when.evaluate(env, f"{place}/when"), f"{place}/when"):
             round_.change(node.name, NodeStatus.SKIPPED, z=round_.now)
             return True
-        if node.kind is Kind.WAIT:
-            return _start_wait(round_, node, env)
         if node.map is not None:
             return maps.begin(round_, node, env)
-        rendered = node.rendered(env, place)
     except ExpressionError as error:
-        return _fail(round_, node, error)
-    round_.enqueue(node.name, 1, 0, **rendered)
-    return False
-
-
-def _fail(round_: Round, node: NodeDef, error: ExpressionError) -> bool:
-    record = orjson.dumps({"type": "expression", "message": error.message})
-    round_.change(node.name, NodeStatus.READY, NodeStatus.FAILED, x=record, y=round_.now, z=round_.now)
-    return True
-
-
-def _start_wait(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
-    until = node.wait_ends(env, round_.now)
-    round_.change(node.name, NodeStatus.READY, NodeStatus.WAITING, y=round_.now, u=until)
-    if until <= round_.now:
-        round_.change(node.name, NodeStatus.SUCCEEDED, z=round_.now)
-        return True
-    round_.changes.timers[node.name] = until
-    return False
+        return starting.fail(round_, node.name, error)
+    return starting.start(round_, node.name, node, env)

@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 
+from app.core.states import RunStatus
 from app.core.tasks import Task
 from app.errors import EngineFault
 
@@ -36,6 +37,12 @@ class SignalKind(StrEnum):
     """Continuation: a map has more items to start."""
     COLLECT = "collect"
     """Continuation: all items of a map are terminal; its metadata is yet to be put together."""
+    CHILD = "child"
+    """The child run of an attempt ended, or could not be started: `type` is succeeded, or the type of the error."""
+    APPROVAL = "approval"
+    """Someone approved or rejected; the decision is in the node run."""
+    CACHE = "cache"
+    """Continuation: the cache is yet to be looked into; `message` names the entry."""
     FINISH = "finish"
     """Continuation: all node runs are terminal; the run's output is yet to be rendered."""
     CANCEL = "cancel"
@@ -87,6 +94,26 @@ def exit_of(
     return Signal(
         SignalKind.EXIT, task.ref, task.attempt, task.launch,
         code=code, type=type, message=message, retryable=retryable, infra=infra, output=output,
+    )  # fmt: skip
+
+
+TOO_DEEP = "child_depth"
+"""The error of a child run that would be a level too deep. It comes up as it is and nothing on its way is tried again: else a
+workflow that starts itself would be tried again at every level, and run thousands of times."""
+_ENDED = {RunStatus.FAILED: "failed", RunStatus.CANCELLED: "was cancelled"}
+
+
+def child_ended(
+    ref: str, attempt: int, run: str, status: RunStatus, output: bytes | None, *, too_deep: bool = False
+) -> Signal:
+    """What the run of the node run `ref` is told when its child run ends."""
+    if status is RunStatus.SUCCEEDED:
+        return Signal(
+            SignalKind.CHILD, ref, attempt=attempt, type=status, output=(output or b"null").decode()
+        )
+    return Signal(
+        SignalKind.CHILD, ref, attempt=attempt, type=TOO_DEEP if too_deep else f"child_{status}",
+        message=f"the child run {run} {_ENDED[status]}", retryable=status is RunStatus.FAILED and not too_deep,
     )  # fmt: skip
 
 

@@ -19,7 +19,6 @@ from app.core.services import BODILESS
 from app.core.spec import Node, Workflow
 from app.core.spec_nodes import ChildWorkflow, Need
 from app.core.spec_triggers import Schedule
-from app.core.unsupported import refuse_unsupported
 from app.core.validate_graph import Read, Shape, check_cycles, check_reads
 from app.core.validate_pools import check_pools
 from app.errors import ExpressionError, InvalidInput
@@ -32,8 +31,7 @@ EVENT_ROOTS = frozenset({"event"})
 def check(workflow: Workflow, node_types: Mapping[str, NodeType]) -> Workflow:
     """Check a parsed workflow against the catalog; the result has its node types pinned (`name@version`).
 
-    `node_types` holds every version known; its keys do not matter. Raises InvalidInput with up to 50 places, or
-    NotSupported when the document is valid but uses what this release does not execute.
+    `node_types` holds every version known; its keys do not matter. Raises InvalidInput with up to 50 places.
     """
     problems = Problems()
     if workflow.params is not None:
@@ -48,9 +46,9 @@ def check(workflow: Workflow, node_types: Mapping[str, NodeType]) -> Workflow:
     check_pools(workflow.nodes, problems)
     pins = _Types(node_types, problems).check(workflow.nodes)
     _check_services(workflow, problems)
+    _check_kinds(workflow.nodes, problems)
     _check_triggers(workflow, problems)
     problems.raise_if_any("the workflow is not valid")
-    refuse_unsupported(workflow)
     return _pinned(workflow, pins)
 
 
@@ -85,6 +83,9 @@ def _check_triggers(workflow: Workflow, problems: Problems) -> None:
         if trigger.event is not None and "*" in trigger.event.type[:-1]:
             at = pointer("triggers", index, "event", "type")
             problems.add(at, "a * stands at the end only, for any rest")
+        if trigger.run is not None and trigger.run.workflow == workflow.name:
+            at = pointer("triggers", index, "run", "workflow")
+            problems.add(at, "a workflow cannot be fired by the end of its own runs: that would be a loop")
 
 
 def _check_schedule(schedule: Schedule, at: str, problems: Problems) -> None:
@@ -101,6 +102,25 @@ def _check_schedule(schedule: Schedule, at: str, problems: Problems) -> None:
             timetable("0 0 1 1 *", schedule.time_zone)
         except ValueError as error:
             problems.add(f"{at}/time_zone", str(error))
+
+
+def _check_kinds(nodes: Mapping[str, Node], problems: Problems) -> None:
+    """Fields that do not go with the kind of their node."""
+    for name, node in nodes.items():
+        person = node.approval is not None
+        if person or node.wait is not None:
+            kind = "an approval" if person else "a wait"
+            if node.cache is not None:
+                problems.add(
+                    pointer("nodes", name, "cache"), f"{kind} leaves nothing that could be used again"
+                )
+            if node.config:
+                problems.add(pointer("nodes", name, "config"), f"{kind} has no configuration")
+        if isinstance(node.workflow, ChildWorkflow) and node.workflow.params is not None and node.config:
+            detail = "the params of the child run stand in 'workflow.params' already; leave one of both out"
+            problems.add(pointer("nodes", name, "config"), detail)
+        if problems.full:
+            return
 
 
 class _Expressions:
@@ -147,7 +167,7 @@ class _Expressions:
             roots = ITEM_ROOTS if node.map is not None else NODE_ROOTS
             self._template(node.config, f"{at}/config", roots, reader=name)
         for path, value in _other_templates(node, present):
-            roots = ITEM_ROOTS if path == "service/url" and node.map is not None else NODE_ROOTS
+            roots = ITEM_ROOTS if node.map is not None else NODE_ROOTS
             self._template(value, f"{at}/{path}", roots, reader=name)
 
     def _bare(

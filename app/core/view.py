@@ -19,6 +19,9 @@ Node run (one hash, the checkpoint hash):
   Whether a host's circuit is open is told by store.circuits.get.
   taken over from an earlier run: kr the run that it ran in (its data, logs and items are there); kn of a map that is not
   kept itself: its items below this number may have been, each with its own kr
+  child runs only: ch the child run of the present attempt; its params are c
+  approvals only: am the message; u its timeout, 0 for none; ad the decision (JSON {approved, by, at, comment}), with w
+  cache: ck the name of its entry; cf where its metadata came from (JSON {run, node, at})
   maps only: n count; o next item; ok, bad terminal items; j bytes of the items' metadata; os where the items come from
   (see app/core/mapdata.py); ov the items that are at hand, from item number of on (JSON)
 Run (one hash):
@@ -29,14 +32,16 @@ Run (one hash):
     waits for its workflow, which is paused since `paused` of w:NAME)
   pz paused since ms; pt ms paused altogether before that; rz last resumed ms
   k revision; ac 1 while marked active; n node count; d terminal nodes; f failed nodes; o output; x error; t receipt;
-  src source; y priority (absent: 3); up (JSON) what it comes from: of, by, at, config of a retry or fork (app/core/retrying.py)
+  src source; y priority (absent: 3); up (JSON) what it comes from. A retry or fork: of, by, at, config (app/core/retrying.py).
+  A child run: r, n, a run, node run and attempt that wait for it; d its depth below a run that is nobody's child; deep 1 when
+  child runs of it went too deep. Both: via the workflows on the way to it, over parents and run triggers
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -46,7 +51,7 @@ from app.core.states import NodeStatus, RunStatus
 
 NODE_FIELDS = (
     "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v", "y",
-    "os", "of", "er", "dp", "kr", "kn",
+    "os", "of", "er", "dp", "kr", "kn", "ch", "ad", "ck",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
 RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y", "ck", "up")
@@ -92,11 +97,16 @@ class NodeView:
     """It was taken over from an earlier run, as it ended there."""
     kept_items: int = 0
     """Of a map: below which number its items may be kept ones."""
+    child: str = ""
+    """The child run that it waits for."""
+    decision: bytes | None = None
+    """Of an approval."""
+    cache_key: str = ""
 
     @classmethod
     def parse(cls, values: list[bytes | None]) -> NodeView:
         """From the reply of HMGET NODE_FIELDS."""
-        *most, kr, kn = values
+        *most, kr, kn, ch, ad, ck = values
         s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of, er, dp = most  # noqa: E741
         if s is None:
             return cls(kept_items=int(kn or 0))
@@ -105,6 +115,7 @@ class NodeView:
             int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
             int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v, int(y or 0),
             (os or b"").decode(), int(of or 0), er, dp.count(b",") + 1 if dp else 0, kr is not None, int(kn or 0),
+            (ch or b"").decode(), ad, (ck or b"").decode(),
         )  # fmt: skip
 
 
@@ -137,6 +148,10 @@ class RunView:
     """The digest of the key under which it has or waits for a place; empty: none."""
     origin: Mapping[str, Any] = field(default_factory=dict[str, Any])
     """What it comes from: the members of `up`."""
+
+    @property
+    def depth(self) -> int:
+        return self.origin.get("d", 0)
 
     @classmethod
     def parse(cls, run: str, values: list[bytes | None]) -> RunView | None:
@@ -190,6 +205,8 @@ class View:
         default_factory=dict[str, tuple[int, Sequence[Any]]]
     )
     """By the name of a map: items that were read for it, and the number of the first of them."""
+    cached: Mapping[str, bytes | None] = field(default_factory=dict[str, bytes | None])
+    """Entries of the cache that were looked up, by name."""
 
 
 @dataclass(slots=True)
@@ -202,10 +219,23 @@ class Wanted:
     """Names of nodes whose joins are read."""
     feeds: dict[str, tuple[str, int]] = field(default_factory=dict[str, tuple[str, int]])
     """By the name of a map: the source of its items, and from which on they are needed."""
+    cached: set[str] = field(default_factory=set[str])
+    """Names of entries of the cache."""
 
 
 Value = str | int | bytes
 _STATUS = {status.encode(): status for status in NodeStatus}
+
+
+class ChildStart(NamedTuple):
+    """A child run to start, through the queue of triggers."""
+
+    run: str
+    ref: str
+    attempt: int
+    workflow: str
+    version: int | None
+    """None: the newest."""
 
 
 @dataclass(slots=True)
@@ -246,3 +276,13 @@ class Changes:
     """By the name of a map: its items in chunks, where they are too many for its node run."""
     failed_items: list[tuple[str, int]] = field(default_factory=list)
     """(map, item) of items that ended without success, for the ledger."""
+    cached: list[tuple[str, bytes, int]] = field(default_factory=list)
+    """(name, value, ms to keep it) of entries for the cache."""
+    children: list[ChildStart] = field(default_factory=list)
+    """Child runs to start."""
+    cancel: list[str] = field(default_factory=list)
+    """Child runs that nobody waits for any more."""
+    tell: list[tuple[str, Signal]] = field(default_factory=list)
+    """(run, signal) for the inbox of another run, which keeps this one as long as it is kept itself."""
+    ended: bytes | None = None
+    """What run triggers are told of a run that ended (JSON {e: event, via})."""

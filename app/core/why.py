@@ -101,7 +101,7 @@ def _live(
         case NodeStatus.PENDING:
             yield from _pending(graph, run, node, ref, records)
         case NodeStatus.READY:
-            yield from _ready(record, facts.place or {} if ref == facts.placed else {})
+            yield from _ready(node, record, facts.place or {} if ref == facts.placed else {})
         case NodeStatus.STARTING:
             yield from _starting(record)
         case NodeStatus.WAITING:
@@ -151,7 +151,13 @@ def _pending(
                  {"nodes": nodes, "count": len(open_), "of": len(upstream)})  # fmt: skip
 
 
-def _ready(record: Record, place: Mapping[str, Any]) -> Iterator[Reason]:
+def _ready(node: NodeDef, record: Record, place: Mapping[str, Any]) -> Iterator[Reason]:
+    if not record.attempt:
+        yield Reason(Code.NOT_DECIDED, "a worker has yet to look its key up in the cache", record.ready)
+        return
+    if node.kind is Kind.WORKFLOW:
+        yield Reason(Code.NOT_DECIDED, "its child run starts when the run goes on", record.ready)
+        return
     for lack in place.get("lacks", ()):
         kept = ", which keeps free ones for another that has waited longer" if lack.get("reserved") else ""
         text = f"the pool '{lack['pool']}' has {lack['used']} of {lack['slots']} slots taken{kept}"
@@ -189,8 +195,6 @@ def _running(node: NodeDef, ref: str, record: Record) -> Reason:
         return _stopping(record)
     if node.kind is Kind.SERVICE:
         return Reason(Code.SERVICE, "the service was called and has not answered", record.running)
-    if node.kind is Kind.WORKFLOW:
-        return Reason(Code.CHILD, "its child run goes on", record.running)
     step = STEPS[min(record.step, len(STEPS) - 1)]
     return Reason(Code.RUNNING, f"attempt {record.attempt} is in its step {step}", record.running,
                   {"step": str(step), "heartbeat": iso(record.heartbeat) if record.heartbeat else None})  # fmt: skip
@@ -209,9 +213,12 @@ def _waiting(node: NodeDef, record: Record) -> Reason:
         case Kind.WAIT:
             return Reason(Code.WAIT, f"waits{ends}", record.ready, until)
         case Kind.APPROVAL:
-            return Reason(Code.APPROVAL, f"waits for an approval{ends}", record.ready, until)
-        case Kind.WORKFLOW if record.error is None:
-            return Reason(Code.CHILD, "its child run goes on", record.ready, until)
+            asks = {"message": record.message}
+            return Reason(Code.APPROVAL, f"waits for an approval{ends}", record.ready, until | asks)
+        case Kind.WORKFLOW if record.child:
+            return Reason(
+                Code.CHILD, f"its child run {record.child} goes on", record.ready, {"run": record.child}
+            )
         case _ if record.circuit:
             text = f"calls to {record.circuit} failed too often; the next is tried{ends}"
             return Reason(Code.CIRCUIT, text, record.ready, until | {"host": record.circuit})
@@ -227,7 +234,7 @@ def _waiting(node: NodeDef, record: Record) -> Reason:
 def _ended(graph: Graph, node: NodeDef, record: Record, records: Mapping[str, Record]) -> Iterator[Reason]:
     match record.status:
         case NodeStatus.SUCCEEDED:
-            yield Reason(Code.SUCCEEDED, "it succeeded", record.ended, {"attempt": record.attempt})
+            yield _succeeded(record)
         case NodeStatus.FAILED:
             yield _failed(record)
         case NodeStatus.CANCELLED:
@@ -239,6 +246,13 @@ def _ended(graph: Graph, node: NodeDef, record: Record, records: Mapping[str, Re
                        if records.get(graph.nodes[edge.node].name, Record()).status is NodeStatus.SKIPPED]  # fmt: skip
             text = f"{', '.join(skipped[:MOST_NAMED])} was skipped" if skipped else "its condition says so"
             yield Reason(Code.SKIPPED, text, record.ended, {"nodes": skipped[:MOST_NAMED]})
+
+
+def _succeeded(record: Record) -> Reason:
+    if record.cached is None:
+        return Reason(Code.SUCCEEDED, "it succeeded", record.ended, {"attempt": record.attempt})
+    text = f"its metadata came from the cache: run {record.cached.get('run')}"
+    return Reason(Code.SUCCEEDED, text, record.ended, {"attempt": 0, "cached_from": dict(record.cached)})
 
 
 def _failed(record: Record) -> Reason:

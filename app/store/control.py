@@ -18,9 +18,9 @@ CANCEL = Script("cancel")
 PAUSE = Script("pause")
 RESUME = Script("resume")
 
-_CANCEL = encode(Signal(SignalKind.CANCEL))
+CANCEL_SIGNAL = encode(Signal(SignalKind.CANCEL))
 _RESUME = encode(Signal(SignalKind.RESUME))
-_TERMINAL: list[Arg] = [len(RUN_TERMINAL), *sorted(RUN_TERMINAL)]
+TERMINAL: list[Arg] = [len(RUN_TERMINAL), *sorted(RUN_TERMINAL)]
 
 
 class Control:
@@ -34,14 +34,14 @@ class Control:
         """Its node runs are stopped and cancelled, and nothing of it begins any more."""
         keys = self._keys
         names = [keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.receipt(receipt_of(run))]
-        reply = await self._batcher.script(CANCEL, names, [run, _CANCEL, _event("cancel"), *_TERMINAL])
+        reply = await self._batcher.script(CANCEL, names, [run, CANCEL_SIGNAL, _event("cancel"), *TERMINAL])
         return _status(run, reply)
 
     async def pause(self, run: str) -> str:
         """Nothing of it is admitted; what runs goes on."""
         keys = self._keys
         names = [keys.run(run), keys.events(run), keys.receipt(receipt_of(run))]
-        return _status(run, await self._batcher.script(PAUSE, names, [run, _event("pause"), *_TERMINAL]))
+        return _status(run, await self._batcher.script(PAUSE, names, [run, _event("pause"), *TERMINAL]))
 
     async def resume(self, run: str) -> str:
         """What is ready waits for admission again."""
@@ -52,7 +52,12 @@ class Control:
 
 def _event(action: str) -> bytes:
     """What those who watch the run are told."""
-    return orjson.dumps({"type": "control", "action": action, "at": iso(time_ns() // 1_000_000)})
+    return control_event(action, time_ns() // 1_000_000)
+
+
+def control_event(action: str, now: int) -> bytes:
+    """The event of something that was asked of a run."""
+    return orjson.dumps({"type": "control", "action": action, "at": iso(now)})
 
 
 def _status(run: str, reply: bytes | None) -> str:

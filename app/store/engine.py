@@ -17,6 +17,7 @@ from app.core.tasks import Task, timer_member
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
 from app.errors import CommitConflict, EngineFault
 from app.store.admission import Admission, Asking
+from app.store.cached import look_up
 from app.store.client import Arg, Batcher, Script, heard, pairs
 from app.store.extras import extras
 from app.store.keys import GROUP, Keys
@@ -72,6 +73,8 @@ class Reading:
     whole: bool
     """All joins of the run are asked for."""
     feeds: dict[str, tuple[str, int]]
+    cached: Sequence[str] = ()
+    """Names of entries of the cache."""
 
     @property
     def pages(self) -> Iterable[tuple[Sequence[str], Sequence[str]]]:
@@ -150,6 +153,9 @@ class Engine:
         for reply in replies[1:]:
             nodes += (await reply)[1:]
         view.feeds = {name: await feed.read() for name, feed in feeds.items()}
+        if reading.cached:
+            found = [look_up(self._batcher, keys, run, name) for name in reading.cached]
+            view.cached = dict(zip(reading.cached, await asyncio.gather(*found), strict=True))
         reading.into(view, joins, nodes)
 
     async def commit(
@@ -172,7 +178,7 @@ class Engine:
             keys.launches, keys.dead, *(keys.node(run, ref) for ref in changes.nodes), keys.calls,
         ]  # fmt: skip
         held = _held(loaded.view, changes.release)
-        more_names, more_args = extras(keys, run, changes)
+        more_names, more_args = extras(keys, loaded.view, changes, loaded.now)
         request = self._admission.request(asking, loaded.now) if asking else ((), ())
         names += (*(keys.pool(pool) for pool, _ in held), *request[0], *more_names)
         if changes.finished is not None:
@@ -220,7 +226,7 @@ def _reading(graph: Graph, signals: Sequence[Signal]) -> Reading | None:
     if not needs.refs and not needs.joins:
         return None
     whole = bool(needs.joins) and len(graph.nodes) <= SMALL_RUN
-    return Reading(list(needs.refs), list(needs.joins), whole, needs.feeds)
+    return Reading(list(needs.refs), list(needs.joins), whole, needs.feeds, list(needs.cached))
 
 
 Held = dict[tuple[str, int], list[str]]

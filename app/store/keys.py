@@ -49,6 +49,8 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | schedules | zset | publish, scheduler | - | workflow with schedules -> ms of the next look at them; below 0: at once |
 | w:NAME:ticks | hash | publish, accept | - | schedule -> ms of its last tick or of its beginning; schedule:times -> its times |
 | listening | zset | publish | - | workflow with event triggers, or that had some -> ms of its last publish |
+| w:NAME:after | set | publish | - | workflows with a run trigger on this one; some may have none any more |
+| c:DIGEST | string | commit | its own | metadata that a node run with this cache key takes: {m, run, node, at} |
 | w:NAME:hooks | hash | hooks | - | hook id -> its record as JSON |
 | h:DIGEST | string | hooks | - | sha256 of a hook's token -> "workflow id" |
 | nt:NAME | hash | node types | - | version -> the node type as JSON |
@@ -193,6 +195,12 @@ class Keys:
 
     def ticks(self, name: str) -> str:
         return f"{self.tag}:w:{name}:ticks"
+
+    def after(self, name: str) -> str:
+        return f"{self.tag}:w:{name}:after"
+
+    def cached(self, digest: str) -> str:
+        return f"{self.tag}:c:{digest}"
 
     def workflow_hooks(self, name: str) -> str:
         return f"{self.tag}:w:{name}:hooks"

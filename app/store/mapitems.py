@@ -33,16 +33,18 @@ class Feed:
             first = start // CHUNK
             numbers = range(first, (start + FEED) // CHUNK + 1)
             self.first = first * CHUNK
-            self._chunks = batcher.call("HMGET", keys.map_items(run, node), *numbers)
+            self._chunks = batcher.call("HMGET", keys.map_items(run, node), *numbers, subject=run)
             self._items: list[asyncio.Future[Any]] = []
             self._chunks.add_done_callback(heard)
         else:
             other, _, name = source.removeprefix("m:").partition("|")
             self.first, self._chunks = start, None
             window = range(start, start + FEED)
-            self._packed = partial(batcher.call, "GET", keys.packed(other))
+            self._packed = partial(batcher.call, "GET", keys.packed(other), subject=run)
             self._refs = [f"{name}:{i}" for i in window]
-            self._items = [batcher.call("HMGET", keys.node(other, f"{name}:{i}"), "s", "m") for i in window]
+            self._items = [
+                batcher.call("HMGET", keys.node(other, f"{name}:{i}"), "s", "m", subject=run) for i in window
+            ]
             for item in self._items:
                 item.add_done_callback(heard)
 

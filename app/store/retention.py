@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from app.core.graph import Graph
 from app.core.states import NODE_LIVE, RUN_TERMINAL, RunStatus
+from app.store.cached import CLOSED, PIN
 from app.store.client import Batcher, Script, pairs
 from app.store.history import History
 from app.store.ids import receipt_of
@@ -15,7 +16,7 @@ from app.store.packed import MOST_BYTES, MOST_NODES, pack
 PACK = Script("pack")
 REMOVE = Script("remove")
 REMOVE_PART = Script("remove_part")
-PIN = Script("pin")
+CLOSE = Script("close")
 
 PART = 500
 """Node runs whose keys one script removes."""
@@ -153,23 +154,30 @@ class Retention:
     # pins ---------------------------------------------------------------------------------------------------------
 
     async def pin(self, run: str, by: str) -> bool:
-        """Keep `run` while `by`, which refers to it, is kept. False where `run` is not there any more.
+        """Keep `run` while `by`, which refers to it, is kept. False where `run` is not there any more, or is being removed.
 
         Called before `by` exists: a pin of a run that never came to be ends by itself.
         """
         names = [self._keys.run(run), self._keys.packed(run), self._keys.pins(run)]
-        return await self._batcher.script(PIN, names, [by]) == 1
+        return await self._batcher.script(PIN, names, [by, CLOSED]) == 1
 
     async def pins(self, run: str) -> tuple[int, bool]:
         """How many pins a run has, and whether a run that made one is there, or its trigger still waits."""
         keys = self._keys
-        names = [raw.decode() for raw in await self._batcher.call("SMEMBERS", keys.pins(run))]
+        found = [raw.decode() for raw in await self._batcher.call("SMEMBERS", keys.pins(run))]
+        names = [name for name in found if name != CLOSED]
         calls = [self._batcher.call("EXISTS", keys.run(name), keys.packed(name)) for name in names]
         waits = [self._batcher.call("HGET", keys.receipt(receipt_of(name)), "s") for name in names]
         held = False
         for call, wait in zip(calls, waits, strict=True):
             held = bool(await call) or await wait == b"queued" or held
-        return len(names), held
+        return len(found), held
+
+    async def close(self, run: str, pins: int) -> int | None:
+        """Take no further pins: its data is about to be removed. How many members its pins have now; None where another run
+        has pinned it since it had `pins`."""
+        reply = await self._batcher.script(CLOSE, [self._keys.pins(run)], [pins, CLOSED])
+        return None if reply < 0 else reply
 
     async def waits(self, run: str) -> bool:
         """Whether its trigger is yet to become a run."""

@@ -65,6 +65,10 @@ NODE_READ = (
     "ok",
     "bad",
     "dp",
+    "ch",
+    "am",
+    "ad",
+    "cf",
     "kr",
 )
 SCAN_PAGES = 20
@@ -137,6 +141,10 @@ class Runs:
         found = _run(run, [shown.get(name) for name in RUN_READ])
         assert found is not None
         return found
+
+    async def rendered(self, run: str, ref: str) -> bytes | None:
+        """The values of a live node run's expressions (JSON): its config, or the params of its child run."""
+        return await self._batcher.call("HGET", self._keys.node(run, ref), "c")
 
     async def list(
         self,
@@ -330,6 +338,7 @@ def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
         "ended": _time(z), "nodes": {"total": int(n or 0), "ended": int(d or 0), "failed": int(f or 0)},
         "receipt": t.decode() if t else None, "source": src.decode() if src else None, "event": _json(ev),
         "ending": e.decode() if e else None, "paused": _time(pz), "origin": _origin(_json(up)),
+        "parent": _parent(_json(up)),
     }  # fmt: skip
 
 
@@ -338,10 +347,19 @@ def _origin(up: dict[str, Any] | None) -> dict[str, Any] | None:
     return {"run": up["of"], "action": up["by"], "from": up["at"]} if up and "of" in up else None
 
 
+def _parent(up: dict[str, Any] | None) -> dict[str, Any] | None:
+    """The node run whose child a run is."""
+    if up is None or "r" not in up:
+        return None
+    node, item = split_ref(up["n"])
+    parent = {"run": up["r"], "node": node, "attempt": up["a"]}
+    return parent if item is None else parent | {"item": item}
+
+
 def _node(
     ref: str, values: list[bytes | None], *, is_map: bool, unknown: NodeStatus = NodeStatus.PENDING
 ) -> dict[str, Any]:
-    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp, kr = values  # noqa: E741
+    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp, ch, am, ad, cf, kr = values  # noqa: E741
     name, item = split_ref(ref)
     record: dict[str, Any] = {
         "name": name, "status": s.decode() if s else str(unknown), "attempt": int(a or 0),
@@ -355,6 +373,17 @@ def _node(
     }  # fmt: skip
     if item is not None:
         record["item"] = item
+    if ch:
+        record["child"] = ch.decode()
+    if am is not None:
+        record["approval"] = {
+            "message": am.decode(),
+            "since": _time(y),
+            "until": _time(u),
+            "decision": _json(ad),
+        }
+    if cf:
+        record["cached_from"] = _json(cf)
     if is_map:
         count, started, good, failed = int(n or 0), int(o or 0), int(ok or 0), int(bad or 0)
         live = started - good - failed

@@ -11,6 +11,7 @@ from app.objects import Objects
 from app.settings import Settings
 from app.store.admission import Admission
 from app.store.api_keys import ApiKeys
+from app.store.approvals import Approvals
 from app.store.archive import ArchiveFiles
 from app.store.archived import Archived
 from app.store.audit import Audit
@@ -69,6 +70,7 @@ class Store:
         archived = Archived(self.archive) if self.archive is not None else None
         self.runs = Runs(self.batcher, self.keys, self.history, self.graphs.get, archived)
         self.retention = Retention(self.batcher, self.keys, self.history)
+        self.approvals = Approvals(self.batcher, self.keys)
         self.map_items = MapItems(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
         self.control = Control(self.batcher, self.keys)

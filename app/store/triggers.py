@@ -22,14 +22,18 @@ from app.store.keys import GROUP, Keys
 ACCEPT = Script("accept")
 START_RUN = Script("start_run")
 BURY = Script("bury_trigger")
+REFUSE_CHILD = Script("refuse_child")
 
 DEDUPE_MS = 24 * 3600 * 1000
+ANY_DEPTH = 1 << 53
 RECEIPT_MS = 30 * 24 * 3600 * 1000
 ENTRY_VERSION = b"1"
 """Version of a trigger's entry."""
 ENTRY_TAKES_OVER = b"2"
 """That of one whose run keeps node runs of an earlier one: a release that does not know it gives it back."""
-ENTRY_VERSIONS = frozenset({ENTRY_VERSION, ENTRY_TAKES_OVER})
+ENTRY_FROM_RUN = b"3"
+"""That of a child run's trigger, and of the end of a run that run triggers wait for."""
+ENTRY_VERSIONS = frozenset({ENTRY_VERSION, ENTRY_TAKES_OVER, ENTRY_FROM_RUN})
 """Those that this release reads."""
 
 _BEGIN = encode(Signal(SignalKind.BEGIN))
@@ -57,7 +61,8 @@ class Trigger:
     priority: int = DEFAULT_PRIORITY
     event: Any = None
     scope: str | None = None
-    """With `key`: the sender's idempotency key holds within this scope for 24 h."""
+    """With `key`: the sender's idempotency key holds within this scope for 24 h; where `via` says that it was no sender but the
+    end of a run, as long as the receipt."""
     key: str | None = None
     digest: str | None = None
     """SHA-256 of the body (hex); the same key with another one is a conflict."""
@@ -69,6 +74,19 @@ class Trigger:
     """Why it is not wanted: accepted with a receipt that says so."""
     mark: Mark | None = None
     """In place of `key`: where the source's mark moves to."""
+    rejected: str | None = None
+    """Why it must not become a run: as `dead`, but a rule says so and nobody can mend it."""
+    via: Sequence[str] = ()
+    """The workflows on the way to it, where another run fired it; such a trigger does not count against the backlog."""
+
+    @property
+    def refused(self) -> tuple[str, str | None]:
+        """The state of its receipt, and why it does not become a run; None where it does."""
+        if self.dead is not None:
+            return "dead", self.dead
+        if self.rejected is not None:
+            return "rejected", self.rejected
+        return ("queued", None) if self.filtered is None else ("filtered", self.filtered)
 
 
 @dataclass(slots=True)
@@ -92,6 +110,11 @@ class QueuedTrigger:
     version: int
     payload: bytes
     record: dict[str, Any]
+
+    @property
+    def is_child(self) -> bool:
+        """Whether a node run waits for its run."""
+        return "r" in self.record.get("up", {})
 
 
 class Placed(StrEnum):
@@ -117,10 +140,11 @@ class Triggers:
         Raises IdempotencyConflict, Backpressure, StoreUnavailable.
         """
         receipt, run = ids or new_trigger_ids()
+        origin = {**trigger.origin, "via": trigger.via} if trigger.via else trigger.origin
         payload = orjson.dumps(
             {"w": trigger.workflow, "v": trigger.version, "r": run, "p": trigger.params, "l": trigger.labels,
              "y": trigger.priority, "src": trigger.source, "ev": trigger.event,
-             **({"up": trigger.origin} if trigger.origin else {})}
+             **({"up": origin} if origin else {})}
         )  # fmt: skip
         keys = [self._keys.triggers, self._keys.receipt(receipt)]
         if trigger.key is not None:
@@ -129,12 +153,12 @@ class Triggers:
         if trigger.mark is not None:
             keys.append(trigger.mark.key)
             mark = trigger.mark.field, trigger.mark.at
-        refused = trigger.dead or trigger.filtered
-        state = "queued" if refused is None else "dead" if trigger.dead else "filtered"
+        state, refused = trigger.refused
+        depth, dedupe_ms = (ANY_DEPTH, RECEIPT_MS) if trigger.via else (self._backlog, DEDUPE_MS)
         reply = await self._batcher.script(
             ACCEPT, keys,
-            (self._backlog, payload, receipt, run if refused is None else "", trigger.workflow, trigger.source,
-             trigger.digest or "-", DEDUPE_MS, RECEIPT_MS, state, refused or "", trigger.version,
+            (depth, payload, receipt, run if refused is None else "", trigger.workflow, trigger.source,
+             trigger.digest or "-", dedupe_ms, RECEIPT_MS, state, refused or "", trigger.version,
              ENTRY_TAKES_OVER if "of" in trigger.origin else ENTRY_VERSION, *mark),
             receipt,
         )  # fmt: skip
@@ -203,7 +227,10 @@ class Triggers:
     async def place_run(
         self, trigger: QueuedTrigger, nodes: int, limit: Limit | None, kept: int = 0
     ) -> Placed:
-        """The same, and what became of it. So many of its nodes are `kept` of an earlier run, and there already."""
+        """The same, and what became of it. So many of its nodes are `kept` of an earlier run, and there already.
+
+        A child run that is rejected is left in the queue: `refuse_child` then.
+        """
         record = trigger.record
         fields: list[str | int | bytes] = [
             "s", RunStatus.QUEUED, "w", trigger.workflow, "v", trigger.version, "p", orjson.dumps(record["p"]),
@@ -227,7 +254,7 @@ class Triggers:
              keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow), *self._place_of(trigger.workflow, limit)],
             [GROUP, trigger.entry, run, _BEGIN, event, _CANCEL, trigger.workflow, limit.digest if limit else NO_LIMIT,
              limit.max if limit else 0, limit.most if limit else -1, rank(record.get("y", 3), 0),
-             limit.refusal if limit else "", len(fields) // 2, *fields],
+             limit.refusal if limit and not trigger.is_child else "", len(fields) // 2, *fields],
             run,
         )  # fmt: skip
         return Placed(reply.decode())
@@ -236,6 +263,19 @@ class Triggers:
         digest, keys = limit.digest if limit else NO_LIMIT, self._keys
         return [keys.workflow(workflow), keys.limited, keys.waiting_keys(workflow),
                 keys.concurrency(workflow, digest), keys.concurrency_queue(workflow, digest)]  # fmt: skip
+
+    async def refuse_child(
+        self, trigger: QueuedTrigger, kind: str, reason: str, *, retryable: bool = False
+    ) -> None:
+        """A child run cannot be started: its receipt says why, and the node run that waits for it fails with `kind`."""
+        keys, up = self._keys, trigger.record["up"]
+        signal = Signal(
+            SignalKind.CHILD, up["n"], attempt=up["a"], type=kind, message=reason, retryable=retryable
+        )
+        receipt, run, inbox = keys.receipt(trigger.receipt), keys.run(up["r"]), keys.inbox(up["r"])
+        names = [keys.triggers, receipt, run, inbox, keys.active]
+        args = [GROUP, trigger.entry, reason, up["r"], encode(signal)]
+        await self._batcher.script(REFUSE_CHILD, names, args)
 
     async def bury(self, entry: str, receipt: str, payload: bytes, reason: str) -> None:
         """Make a trigger that cannot be started a dead letter."""

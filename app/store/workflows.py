@@ -102,6 +102,7 @@ class Workflows:
         description = str(document.get("description") or "")
         times = [part for each in schedules(triggers) for part in (each.name, each.times)]
         listens = int(bool(event_triggers(triggers)))
+        awaited = {each["run"]["workflow"] for each in triggers if "run" in each}
         for _ in range(_TRIES):
             raw: bytes | None = await self._batch.call("HGET", self._keys.workflow(name), "last")
             last = int(raw or 0)
@@ -113,6 +114,7 @@ class Workflows:
                 self._keys.schedules,
                 self._keys.ticks(name),
                 self._keys.listening,
+                *(self._keys.after(other) for other in sorted(awaited)),
             ]
             args = [name, last, if_match, etag, body, record, now, description, listens, *times]
             reply: list[bytes] = await self._batch.script(_PUBLISH, keys, args)
@@ -199,6 +201,10 @@ class Workflows:
             return []
         interface = await self.interface(name, head.version)
         return [each.type for each in event_triggers(interface.triggers)]
+
+    async def waiting_for(self, name: str) -> list[str]:
+        """Workflows of which some version has a run trigger on this one."""
+        return sorted(raw.decode() for raw in await self._batch.call("SMEMBERS", self._keys.after(name)))
 
     async def archive(self, name: str) -> None:
         """Take a workflow out of use; its versions and runs stay, and publishing brings it back.

@@ -290,3 +290,18 @@ async def test_a_key_with_a_prefix_makes_sees_and_revokes_only_keys_inside_it(
     assert (await client.delete("/api/v1/keys/root")).status_code == 403
     assert (await client.delete(f"/api/v1/keys/{inside.json()['id']}")).status_code == 204
     assert (await api.get("/api/v1/session")).status_code == 200
+
+
+@pytest.mark.parametrize("more", [
+    {"nodes": {"a": {"workflow": "shop"}}},
+    {"nodes": {"a": {"workflow": {"name": "shop"}}}},
+    {"nodes": {"a": {"type": "step"}}, "triggers": [{"run": {"name": "after", "workflow": "shop"}}]},
+])  # fmt: skip
+@pytest.mark.usefixtures("published")
+async def test_a_document_reaches_no_further_than_the_prefix_of_its_key(
+    key_for: KeyFor, more: dict[str, object]
+):
+    """A child run or a run trigger would start, or read the output of, another one's runs."""
+    async with await key_for("write", prefix="other-") as client:
+        answer = await client.put("/api/v1/workflows/other-a", json={"name": "other-a", **more})
+    assert (answer.status_code, "shop" in answer.json()["detail"]) == (403, True)

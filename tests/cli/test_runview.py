@@ -85,3 +85,13 @@ def test_of_many_nodes_those_that_failed_or_run_are_shown(brand_run: dict[str, A
 @pytest.mark.parametrize("status", [*NodeStatus, *RunStatus])
 def test_every_state_has_an_icon_and_a_colour(status: str):
     assert str(status) in LOOKS
+
+
+def test_what_a_waiting_node_waits_for_stands_beside_it(brand_run: dict[str, Any]):
+    nodes = [
+        {"name": "sub", "status": "waiting", "child": "r0child", "needs": []},
+        {"name": "ask", "status": "waiting", "approval": {"message": "Publish 5?"}, "needs": []},
+        {"name": "load", "status": "succeeded", "cached_from": {"run": "r0"}, "attempt": 0, "needs": []},
+    ]
+    text = printed(RunView(brand_run, nodes))
+    assert all(word in text for word in ("child run r0child", "asks: Publish 5?", "from the cache"))

@@ -49,7 +49,9 @@ class Program:
 
     async def start(self) -> Self:
         """Take hold of the attempt."""
-        graph = await self._stage.store.graphs.get(*self._stage.versions[self.task.run])
+        run, store = self.task.run, self._stage.store
+        version = self._stage.versions.get(run) or (await store.workers.versions([run]))[run]  # a child run's
+        graph = await store.graphs.get(*version)
         node = graph.node_of(self.task.ref)
         upstream = [graph.nodes[edge.node].name for edge in node.needs]
         self.started = await self._stage.store.nodes.start(

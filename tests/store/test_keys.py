@@ -51,6 +51,8 @@ CALLS = {
     "concurrency_queue": (["w", "0a"], "{headrace:0}:w:w:q:0a"),
     "ticks": (["w"], "{headrace:0}:w:w:ticks"),
     "workflow_hooks": (["w"], "{headrace:0}:w:w:hooks"),
+    "after": (["w"], "{headrace:0}:w:w:after"),
+    "cached": (["abc"], "{headrace:0}:c:abc"),
     "hook": (["abc"], "{headrace:0}:h:abc"),
     "node_type": (["step"], "{headrace:0}:nt:step"),
     "procs": (["host"], "{headrace:0}:procs:host"),

@@ -371,3 +371,19 @@ async def test_an_archived_history_is_lines_of_json_that_say_where_they_end(
     assert lines[0]["run"]["id"] == run
     assert lines[-1] == {"kind": "end", "lines": len(lines) - 1}
     assert {line["kind"] for line in lines} == {"run", "node", "event", "end"}
+
+
+async def test_a_run_whose_data_is_about_to_go_takes_no_further_pin(store: Store, hand, keeper):
+    """Else someone could be given metadata that names what is being removed."""
+    run = await five(hand)
+    assert await store.retention.close(run, 0) == 1
+    assert await store.retention.pin(run, by="r" + "1" * 24) is False
+    assert await store.retention.pins(run) == (1, False)
+    assert await keeper(retention=0.0).sweep() == {"packed": 0, "removed": 1}
+
+
+async def test_a_run_that_was_pinned_meanwhile_is_not_closed(store: Store, hand):
+    run = await five(hand)
+    await store.retention.pin(run, by="r" + "1" * 24)
+    assert await store.retention.close(run, 0) is None
+    assert await store.retention.pin(run, by="r" + "2" * 24)

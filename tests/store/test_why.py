@@ -72,3 +72,33 @@ async def test_what_is_not_there_is_not_found(store: Store, hand, ref: str):
     run = await hand.begin(CHAIN)
     with pytest.raises(NotFound):
         await store.why.node(run, ref)
+
+
+async def test_what_waits_for_a_child_run_or_a_person_says_for_which(store: Store, hand):
+    await store.workers.announce("w1", {"host": "here", "pid": 1})
+    nodes = {"sub": {"workflow": "child"}, "ask": {"approval": {"message": "Go on?", "timeout": "1h"}}}
+    run = await hand.begin(nodes)
+    (child,) = await store.why.node(run, "sub")
+    assert (child["code"], child["run"]) == ("child", (await store.runs.node(run, "sub"))["child"])
+    (approval,) = await store.why.node(run, "ask")
+    assert (approval["code"], approval["message"]) == ("approval", "Go on?")
+    assert child["since"]
+    assert approval["since"]
+    assert approval["until"]
+
+
+async def test_a_child_run_of_a_paused_run_waits_for_its_resume(store: Store, hand):
+    await store.workers.announce("w1", {"host": "here", "pid": 1})
+    run = await hand.begun({"sub": {"workflow": "child"}})
+    await store.control.pause(run)
+    await hand.decide()
+    assert codes(await store.why.node(run, "sub")) == ["paused", "not_decided"]
+
+
+async def test_what_came_from_the_cache_says_of_which_run(store: Store, hand):
+    nodes = {"a": {"type": "step", "cache": {"key": "k", "ttl": "1h"}}}
+    first = await hand.begin(nodes)
+    await hand.finish(first, "a", b"1")
+    await hand.decide()
+    (reason,) = await store.why.node(await hand.begin(nodes), "a")
+    assert (reason["code"], reason["cached_from"]["run"]) == ("succeeded", first)

@@ -8,7 +8,6 @@ import pytest
 
 from app.core.nodetypes import NodeType
 from app.core.spec import Workflow, parse_workflow
-from app.core.unsupported import NOT_YET
 from app.core.validate import check
 from app.errors import InvalidInput, NotSupported
 
@@ -192,28 +191,7 @@ class TestParams:
         assert list(problems({"a": {}}, params=params)) == ["/params/properties/a/default"]
 
 
-UNSUPPORTED: dict[str, tuple[dict[str, Any], dict[str, Any], str]] = {
-    "workflow": ({"type": None, "workflow": "child"}, {}, "/nodes/a/workflow"),
-    "approval": ({"type": None, "approval": {"message": "?"}}, {}, "/nodes/a/approval"),
-    "cache": ({"cache": {"key": "k", "ttl": "1h"}}, {}, "/nodes/a/cache"),
-    "run": ({}, {"triggers": [{"run": {"name": "r", "workflow": "x"}}]}, "/triggers/0/run"),
-}
-"""A use of each row of the table NOT_YET: fields of a node, fields of the document, the pointer."""
-
-
-class TestNotSupported:
-    def test_every_row_of_the_table_has_an_example_here(self) -> None:
-        assert {row.field for row in NOT_YET} == UNSUPPORTED.keys()
-
-    @pytest.mark.parametrize("feature", UNSUPPORTED)
-    def test_a_feature_that_is_not_executed_yet_is_refused_with_its_place(self, feature: str) -> None:
-        node, more, at = UNSUPPORTED[feature]
-        fields = {name: value for name, value in {"type": "step", **node}.items() if value is not None}
-        raw = {"name": "w", "nodes": {"a": fields}, **more}
-        with pytest.raises(NotSupported) as caught:
-            check(parse_workflow(raw), TYPES)
-        assert [place.pointer for place in caught.value.places] == [at]
-
+class TestAllOfIt:
     def test_what_is_invalid_is_reported_first(self) -> None:
         assert list(problems({"a": {"priority": 1, "when": "("}})) == ["/nodes/a/when"]
 

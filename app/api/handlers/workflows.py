@@ -24,7 +24,7 @@ from app.core.secrets import check_secrets
 from app.core.spec import parse_workflow
 from app.core.validate import check
 from app.core.validate_pools import too_large
-from app.errors import InvalidInput, NotFound, Place, PreconditionFailed
+from app.errors import Forbidden, InvalidInput, NotFound, Place, PreconditionFailed
 from app.store.workflows import Head, etag_of
 
 R = TypeVar("R")
@@ -52,6 +52,7 @@ async def put_workflow(call: Call, api: Api) -> ASGIApp:
     document = await _checked(call, api, name)
     pools = await _pools(api, document)
     principal: Principal = call.principal
+    _inside_prefix(principal, document)
     if call.flag("dry_run"):
         return json_reply({"name": name, "valid": True, "etag": etag_of(document), "document": document})
     await api.store.pools.declare(pools)
@@ -63,6 +64,16 @@ async def put_workflow(call: Call, api: Api) -> ASGIApp:
     body = {"name": name, "version": done.version, "etag": done.etag, "hooks": hooks}
     place = (b"location", f"/api/v1/workflows/{name}".encode())
     return json_reply(body, 201 if done.created else 200, _etag(done.etag), place)
+
+
+def _inside_prefix(principal: Principal, document: dict[str, Any]) -> None:
+    """A key may start, and learn of the ends of, runs of its own workflows only; be it by a document. Raises Forbidden."""
+    children = (node["workflow"] for node in document["nodes"].values() if "workflow" in node)
+    names = [child if isinstance(child, str) else child["name"] for child in children]
+    names += [trigger["run"]["workflow"] for trigger in document.get("triggers") or () if "run" in trigger]
+    outside = next((name for name in names if not principal.may_touch(name)), None)
+    if outside is not None:
+        raise Forbidden(f"The workflow '{outside}', which the document names, is outside the key's prefix.")
 
 
 async def _pools(api: Api, document: dict[str, Any]) -> list[str]:

@@ -134,6 +134,38 @@ def why(
     )
 
 
+def _decide(run: str, node: str, what: str, comment: str | None, output: Format) -> None:
+    with connect() as client:
+        body = {} if comment is None else {"comment": comment}
+        answer = client.send(
+            "POST", f"/runs/{segment(run)}/nodes/{segment(node)}/{what}", body=body, again=True
+        ).json()
+    told = "approved" if answer["decision"]["approved"] else "rejected"
+    emit(
+        answer,
+        output,
+        lambda: Text(f"{plain(node)} {told} by {plain(answer['decision']['by'])}"),
+        quiet=False,
+        ids=[],
+    )
+
+
+Asked = Annotated[str, typer.Argument(metavar="NODE", help="NODE, or NODE:ITEM of a map.")]
+Comment = Annotated[str | None, typer.Option("--comment", "-m", help="What there is to say.")]
+
+
+@app.command()
+def approve(run: Run, node: Asked, comment: Comment = None, output: Output = Format.TABLE) -> None:
+    """Approve what a node asks: the run goes on."""
+    _decide(run, node, "approve", comment, output)
+
+
+@app.command()
+def reject(run: Run, node: Asked, comment: Comment = None, output: Output = Format.TABLE) -> None:
+    """Reject what a node asks: the node fails."""
+    _decide(run, node, "reject", comment, output)
+
+
 @app.command()
 def get(run: Run, output: Output = Format.TABLE, quiet: Quiet = False) -> None:
     """One run and its nodes."""

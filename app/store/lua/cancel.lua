@@ -6,15 +6,5 @@
 --@include ended
 --@include push
 --@include queued
-local state = redis.call('HGET', KEYS[1], 's')
-if not state then
-  if not queued(KEYS[5], ARGV[1]) then return false end
-  redis.call('HSETNX', KEYS[5], 'cr', now_ms())
-  return 'queued'
-end
-if ended(state, 4) then return state end
-if redis.call('HSETNX', KEYS[1], 'cr', now_ms()) == 1 then
-  redis.call('XADD', KEYS[4], '*', 'd', ARGV[3])
-  push(KEYS[1], KEYS[2], KEYS[3], ARGV[1], ARGV[2])
-end
-return state
+--@include cancel
+return cancel_run(KEYS[1], KEYS[2], KEYS[3], KEYS[4], KEYS[5], ARGV[1], ARGV[2], ARGV[3], 4)

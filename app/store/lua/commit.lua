@@ -12,10 +12,18 @@
 --       where the run ends and has a concurrency key (one member): anything;
 --       where the run ends (one member): ms when it is due in `finished`;
 --       extras, which most commits do not have, each naming its key by its number behind those of the admission:
---       hash fields (key, field, value); sorted members (key, score)
+--       hash fields (key, field, value); sorted members (key, score); values (key, value, ms to keep it);
+--       triggers (key of the stream, of the receipt, receipt id, payload, ms to keep the receipt, number of its fields, field,
+--       value, ...); signals of other runs (key of the run, of its inbox, of the pins of this run, run id, signal); runs to cancel
+--       (key of the run, of its inbox, of its events, of its receipt, run id, signal, event), behind the number of terminal states
+--       and these; an end that run triggers may wait for (key of those that do, of the stream, payload)
 -- Replies: {1, revision, verdicts of the admission}; {0, 'revision'} or {0, 'node', index} when something is not as it was read:
 --          nothing is written.
 --@include clock
+--@include push
+--@include ended
+--@include queued
+--@include cancel
 --@include used
 --@include lanes
 --@include take
@@ -93,6 +101,35 @@ if position <= #ARGV then
   for _ = 1, tonumber(take()) do
     local name, member = key(), take()
     redis.call('ZADD', name, member, member)
+  end
+  for _ = 1, tonumber(take()) do
+    local name, value, ms = key(), take(), take()
+    redis.call('SET', name, value, 'PX', ms)
+  end
+  for _ = 1, tonumber(take()) do
+    local stream, receipt, id, payload, ms = key(), key(), take(), take(), take()
+    local fields = {}
+    for _ = 1, 2 * tonumber(take()) do fields[#fields + 1] = take() end
+    redis.call('HSET', receipt, unpack(fields))
+    redis.call('PEXPIRE', receipt, ms)
+    redis.call('XADD', stream, '*', 'v', '3', 't', id, 'd', payload)
+  end
+  for _ = 1, tonumber(take()) do
+    local run, inbox, pins, id, signal = key(), key(), key(), take(), take()
+    if redis.call('EXISTS', run) == 1 then
+      push(run, inbox, KEYS[3], id, signal)
+      redis.call('SADD', pins, id) -- what its output names is kept as long as who takes it
+    end
+  end
+  local terminal = position
+  for _ = 1, tonumber(take()) do take() end
+  for _ = 1, tonumber(take()) do
+    local run, inbox, events, receipt, id, signal, event = key(), key(), key(), key(), take(), take(), take()
+    cancel_run(run, inbox, KEYS[3], events, receipt, id, signal, event, terminal)
+  end
+  for _ = 1, tonumber(take()) do
+    local waiting, stream, payload = key(), key(), take()
+    if redis.call('EXISTS', waiting) == 1 then redis.call('XADD', stream, '*', 'v', '3', 't', '', 'd', payload) end
   end
 end
 if redis.call('LLEN', KEYS[2]) > 0 then

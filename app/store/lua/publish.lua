@@ -1,6 +1,6 @@
 -- Publishes a document as the current version of a workflow, or finds that it is one already.
 -- KEYS 1 w:NAME  2 w:NAME:v  3 w:NAME:v:N (N = the last version + 1)  4 workflows  5 schedules  6 w:NAME:ticks
---      7 listening
+--      7 listening  8... w:OTHER:after of run triggers
 -- ARGV 1 name  2 the last version as the caller saw it (0: none)  3 If-Match ("" none, "*" any, "-" must not exist, or an etag)
 --      4 etag of the document  5 the document  6 the version's record as JSON  7 now in ms  8 description
 --      9 1 with event triggers, else 0  10... of each schedule trigger its name and its times
@@ -33,6 +33,7 @@ end
 if version ~= head[3] then
   redis.call('HSET', KEYS[1], 'version', version, 'etag', ARGV[4], 'updated', ARGV[7], 'description', ARGV[8])
 end
+for i = 8, #KEYS do redis.call('SADD', KEYS[i], ARGV[1]) end
 redis.call('HDEL', KEYS[1], 'archived')
 -- a schedule whose times are as they were goes on after its last tick; one that is new begins now
 local now, times = now_ms(), {}

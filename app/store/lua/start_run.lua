@@ -5,7 +5,8 @@
 --       waiting keys of the workflow, running runs of the key, waiting runs of the key
 -- ARGV: group, entry id, run id, signal, event (JSON), signal of a run that was cancelled before,
 --       workflow, digest of the key, runs of the key at a time (0: any number), runs that may go on and wait together
---       (-1: any number), what its rank adds to the ms, why it is rejected, number of run fields, field, value, ...
+--       (-1: any number), what its rank adds to the ms, why it is rejected ('': its trigger
+--       is left to the caller, who tells the run that waits for it), number of run fields, field, value, ...
 -- Replies: 'started'; 'waits'; 'rejected'; 'known': the run was there already.
 --@include clock
 --@include push
@@ -47,6 +48,7 @@ if state ~= 'started' and state ~= 'rejected' and redis.call('EXISTS', KEYS[3]) 
     end
   end
 end
+if reply == 'rejected' and ARGV[12] == '' then return reply end
 if reply == 'rejected' then
   redis.call('HSET', KEYS[2], 's', 'rejected', 'x', ARGV[12])
 elseif state and state ~= 'rejected' then

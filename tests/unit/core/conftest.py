@@ -14,11 +14,11 @@ from app.core.decide import decide, wanted
 from app.core.graph import Graph, compile_graph
 from app.core.mapdata import CHUNK, FEED
 from app.core.nodetypes import NodeType
-from app.core.signals import Signal, SignalKind, decode, encode
+from app.core.signals import Signal, SignalKind, child_ended, decode, encode
 from app.core.spec import parse_workflow
 from app.core.states import NODE_TERMINAL, NODE_TRANSITIONS, RUN_TERMINAL, NodeStatus, RunStatus
 from app.core.validate import check
-from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
+from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, ChildStart, JoinCount, NodeView, RunView, View
 
 STEP = NodeType(name="step", version=1, command=["true"], config_schema={"type": "object"})
 START = 1_700_000_000_000
@@ -45,6 +45,12 @@ class World:
         self.joins: dict[str, str] = {}
         self.chunks: dict[str, Sequence[bytes]] = {}
         self.failed_items: list[tuple[str, int]] = []
+        self.cache: dict[str, bytes] = {}
+        self.children: list[ChildStart] = []
+        """Child runs in the queue of triggers, or running: `child_ends` ends one."""
+        self.cancelled: list[str] = []
+        self.told: list[tuple[str, Signal]] = []
+        self.ended: list[dict[str, Any]] = []
         self.inbox: list[bytes] = [encode(Signal(SignalKind.BEGIN))]
         self.timers: dict[str, int] = {}
         self.ready: list[tuple[str, int, int]] = []
@@ -70,7 +76,8 @@ class World:
         }
         feeds = {name: self.feed(name, *feed) for name, feed in needs.feeds.items()}
         nodes = {ref: self.view(ref) for ref in refs}
-        return View(self.graph, run, nodes, counts, joins_whole=whole, feeds=feeds), signals
+        cached = {name: self.cache.get(name) for name in needs.cached}
+        return View(self.graph, run, nodes, counts, joins_whole=whole, feeds=feeds, cached=cached), signals
 
     def feed(self, name: str, source: str, start: int) -> tuple[int, list[Any]]:
         """The items that a map is about to start, read where they are kept."""
@@ -122,6 +129,12 @@ class World:
         self.holders -= set(changes.release)
         self.chunks |= changes.chunks
         self.failed_items += changes.failed_items
+        self.cache |= {name: value for name, value, _ in changes.cached}
+        self.children += changes.children
+        self.cancelled += changes.cancel
+        self.told += changes.tell
+        if changes.ended is not None:
+            self.ended.append(orjson.loads(changes.ended))
         self.events += [dict(event) for event in changes.events]
         self.calls += changes.calls
         self.inbox = self.inbox[changes.consumed :] + [encode(signal) for signal in changes.append]
@@ -178,6 +191,17 @@ class World:
         over = record["s"] not in (b"starting", b"running") or record.get("p") == b"4"
         if not over and (int(record["a"]), int(record["l"])) == (attempt, launch):
             self.push(Signal(SignalKind.EXIT, ref, attempt=attempt, launch=launch, **more))
+
+    def child_ends(self, child: ChildStart, status: str, output: Any = None) -> None:
+        """A child run ends: what its last commit puts into our inbox."""
+        raw = None if output is None else orjson.dumps(output)
+        self.push(child_ended(child.ref, child.attempt, child.run, RunStatus(status), raw))
+
+    def decide_approval(self, ref: str, *, approved: bool, comment: str | None = None) -> None:
+        """Someone decides, as the script of the store records it."""
+        decision = {"approved": approved, "by": "key-1", "at": "2026-01-01T00:00:00.000Z", "comment": comment}
+        self.nodes[ref] |= {"ad": orjson.dumps(decision), "w": b"%d" % self.now}
+        self.push(Signal(SignalKind.APPROVAL, ref))
 
     def fire(self, ref: str) -> None:
         del self.timers[ref]
