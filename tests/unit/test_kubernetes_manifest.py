@@ -10,7 +10,8 @@ from pydantic import ValidationError
 from app.core.graph import compile_graph
 from app.core.podspec import PodSpec, Resources
 from app.core.tasks import Task
-from workers.executors.kubernetes.manifest import Pattern, Stencil, job, job_name, spec_digest, wire
+from workers.executors.kubernetes.manifest import Pattern, Stencil, job, spec_digest, wire
+from workers.executors.naming import launch_name
 
 GRAPH = compile_graph(
     {"name": "shop", "nodes": {"re_price": {"type": "reprice@2", "timeout": {"start": "1m", "run": "2m"}}}},
@@ -62,7 +63,7 @@ def test_a_job_is_exactly_this():
     ignore = {"action": "Ignore", "onPodConditions": [{"type": "DisruptionTarget", "status": "True"}]}
     assert wire(job(pattern(), ITEM, {"HEADRACE_TOKEN": "hn_x"})) == {
         "apiVersion": "batch/v1", "kind": "Job",
-        "metadata": {"name": job_name("headrace", ITEM), "namespace": "jobs", "annotations": annotations,
+        "metadata": {"name": launch_name("headrace", ITEM), "namespace": "jobs", "annotations": annotations,
                      "labels": {**labels, "headrace.dev/spec": spec_digest(pattern())}},
         "spec": {"parallelism": 1, "completions": 1, "backoffLimit": 0, "podReplacementPolicy": "Failed",
                  "podFailurePolicy": {"rules": [ignore]},
@@ -78,7 +79,7 @@ def test_the_quick_way_gives_the_same_job_as_the_typed_one():
 def test_a_name_is_a_dns_label_of_its_own_for_each_launch():
     tasks = [ITEM, ITEM._replace(launch=2), ITEM._replace(attempt=3), ITEM._replace(ref="re_price:8"),
              ITEM._replace(ref="a" * 63), ITEM._replace(ref="a__")]  # fmt: skip
-    names = [job_name("headrace", task) for task in tasks] + [job_name("other", ITEM)]
+    names = [launch_name("headrace", task) for task in tasks] + [launch_name("other", ITEM)]
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[a-z]([-a-z0-9]*[a-z0-9])?", name) and len(name) <= 52 for name in names)
 

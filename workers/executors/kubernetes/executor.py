@@ -29,10 +29,11 @@ from workers.executors.kubernetes.client import (
     ClusterError,
 )
 from workers.executors.kubernetes.lease import Leadership
-from workers.executors.kubernetes.manifest import SPEC, TASK, Pattern, Stencil, job_name, label
+from workers.executors.kubernetes.manifest import Pattern, Stencil
 from workers.executors.kubernetes.observer import Observer
-from workers.executors.kubernetes.rate import Backoff, TokenBucket
 from workers.executors.kubernetes.reasons import Waiting, refused
+from workers.executors.naming import SPEC, TASK, label, launch_name
+from workers.executors.rate import Backoff, TokenBucket
 
 log = structlog.get_logger("headrace.kubernetes")
 
@@ -126,7 +127,7 @@ class KubernetesExecutor:
     async def _adopt(self, cluster: Cluster, task: Task, stencil: Stencil) -> bool:
         """Whether the Job of that name is this launch's; False where it is gone again. Raises Unavailable for another."""
         try:
-            found = await cluster.get_job(job_name(stencil.pattern.instance, task))
+            found = await cluster.get_job(launch_name(stencil.pattern.instance, task))
         except ClusterError as error:
             if error.http_status != MISSING:
                 refusal(error)

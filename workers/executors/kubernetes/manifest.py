@@ -17,14 +17,10 @@ from kubernetes_asyncio import client as k8s
 from app.core.attempts import FINALIZE_GRACE_MS
 from app.core.graph import NodeDef
 from app.core.podspec import PodSpec, Resources
-from app.core.tasks import Task, split_ref
+from app.core.tasks import Task
+from workers.executors import naming
+from workers.executors.naming import SPEC, TASK
 
-TASK = "headrace.dev/task"
-"""Annotation: the task, as Task.encode() gives it."""
-SPEC = "headrace.dev/spec"
-"""Label: the digest of what the Job runs, without the token: the same launch has the same."""
-INSTANCE = "app.kubernetes.io/instance"
-MANAGED = "app.kubernetes.io/managed-by"
 CONTAINER = "node"
 OUTPUT = "/dev/termination-log"
 """Where a program without the protocol leaves its metadata; the kubelet keeps 4,096 bytes of it."""
@@ -53,36 +49,9 @@ class Pattern:
     pod: PodSpec
 
 
-def job_name(instance: str, task: Task) -> str:
-    """hr-NODE-DIGEST, a DNS-1123 label of at most 52 characters: a pod's own suffix fits behind it."""
-    digest = blake2b(f"{instance}|{task.encode()}".encode(), digest_size=10).hexdigest()
-    node = split_ref(task.ref)[0].replace("_", "-").strip("-")[:28].rstrip("-")
-    return f"hr-{node}-{digest}"
-
-
-def label(value: str) -> str:
-    """The nearest label value: at most 63 of letters, digits, - _ . beginning and ending with a letter or digit."""
-    kept = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in value)
-    return kept[:63].strip("-_.")
-
-
 def labels(pattern: Pattern, task: Task) -> dict[str, str]:
-    node, item = split_ref(task.ref)
-    found = {
-        **pattern.pod.labels,
-        "app.kubernetes.io/name": "headrace-node",
-        "app.kubernetes.io/component": label((pattern.node.type or "image").partition("@")[0]),
-        INSTANCE: label(pattern.instance),
-        MANAGED: "headrace",
-        "headrace.dev/run": label(task.run),
-        "headrace.dev/node": label(node),
-        "headrace.dev/attempt": str(task.attempt),
-        "headrace.dev/launch": str(task.launch),
-        "headrace.dev/workflow": label(pattern.workflow),
-    }
-    if item is not None:
-        found["headrace.dev/item"] = str(item)
-    return found
+    own = naming.labels(pattern.instance, pattern.workflow, pattern.node.type, task)
+    return {**pattern.pod.labels, **own}
 
 
 def job(pattern: Pattern, task: Task, environment: Mapping[str, str]) -> k8s.V1Job:
@@ -110,7 +79,7 @@ def job(pattern: Pattern, task: Task, environment: Mapping[str, str]) -> k8s.V1J
         template=pod,
     )
     metadata = k8s.V1ObjectMeta(
-        name=job_name(pattern.instance, task),
+        name=naming.launch_name(pattern.instance, task),
         namespace=pattern.namespace,
         labels={**found, SPEC: spec_digest(pattern)},
         annotations=annotations,
@@ -262,7 +231,7 @@ class Stencil:
             **whole,
             "metadata": {
                 **whole["metadata"],
-                "name": job_name(self.pattern.instance, task),
+                "name": naming.launch_name(self.pattern.instance, task),
                 "labels": {**found, SPEC: self.digest},
                 "annotations": annotations,
             },

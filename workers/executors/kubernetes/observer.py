@@ -24,8 +24,8 @@ from app.store.store import Store
 from workers.executors.base import Report
 from workers.executors.kubernetes import reasons
 from workers.executors.kubernetes.client import EVENTS, JOBS, PODS, Cluster, ClusterError
-from workers.executors.kubernetes.manifest import INSTANCE, MANAGED, TASK, job_name, label
 from workers.executors.kubernetes.watch import Watch
+from workers.executors.naming import INSTANCE, MANAGED, TASK, label, launch_name
 
 log = structlog.get_logger("headrace.kubernetes")
 
@@ -114,7 +114,7 @@ class Observer:
         except (KeyError, TypeError, ValueError):
             return None
         owner = next((each["name"] for each in metadata.get("ownerReferences") or []), metadata["name"])
-        return task if owner == job_name(self._prefix, task) else None
+        return task if owner == launch_name(self._prefix, task) else None
 
     async def _note_recorded(self) -> None:
         """What is recorded to run before the list is made: without a Job in it, the Job was deleted."""

@@ -12,7 +12,7 @@ import structlog
 
 from app.errors import StoreUnavailable
 from workers.executors.kubernetes.client import GONE, Cluster, ClusterError, Unreachable
-from workers.executors.kubernetes.rate import Backoff
+from workers.executors.rate import Backoff
 
 log = structlog.get_logger("headrace.kubernetes")
 

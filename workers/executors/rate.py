@@ -1,4 +1,4 @@
-"""How fast we ask the API server, and how long we wait after it said no."""
+"""How fast we ask what runs our nodes, and how long we wait after it said no."""
 
 from __future__ import annotations
 

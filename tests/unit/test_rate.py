@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.executors.kubernetes.rate import Backoff, TokenBucket
+from workers.executors.rate import Backoff, TokenBucket
 
 
 def test_a_burst_passes_at_once_and_the_rest_at_the_rate():
