@@ -10,7 +10,7 @@ IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-versio
 	--no-emit-package headrace-sdk --no-emit-package headrace-nodes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cluster cluster cluster-images cluster-stop check fmt bench chaos million locust lock clean
+.PHONY: help setup run test test-cluster cluster cluster-images cluster-stop check fmt bench chaos million shapes locust lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -56,6 +56,9 @@ chaos: setup  ## 1,000 webhooks while everything is killed again and again (ARGS
 
 million: setup  ## a million products through every node, with kill -9 on the way (ARGS="--products N")
 	$(VENV)/python -m loadtests.million $(ARGS)
+
+shapes: setup  ## graphs of real scientific workflows against a greedy scheduler (ARGS="--slots N FILE.json")
+	$(VENV)/python -m loadtests.shapes $(ARGS)
 
 locust: setup  ## Locust's users against a fresh headrace dev (ARGS="--users N --run-time 2m")
 	$(VENV)/python -m loadtests.fresh $(VENV)/locust -f loadtests/locustfile.py --headless --only-summary \

@@ -1,0 +1,1 @@
+"""Graphs of real scientific workflows, run by the engine and compared with a greedy list scheduler."""
