@@ -10,7 +10,7 @@ IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-versio
 	--no-emit-package headrace-sdk --no-emit-package headrace-nodes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-cluster cluster cluster-images cluster-stop check fmt bench chaos million shapes locust lock clean
+.PHONY: help setup run test test-kafka test-cluster cluster cluster-images cluster-stop check fmt bench chaos million shapes locust lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,8 +23,11 @@ setup: .venv/.stamp  ## make .venv from requirements.lock
 run: setup  ## headrace dev in the foreground, until Ctrl-C (ARGS="--port 0 ...")
 	@exec $(VENV)/headrace dev $(ARGS)
 
-test: setup  ## the whole test suite but for what needs a cluster (ARGS="-k name")
-	$(VENV)/python -m pytest -n auto -q --ignore=tests/kubernetes $(ARGS)
+test: setup  ## the whole test suite but for what needs a cluster or Kafka (ARGS="-k name")
+	$(VENV)/python -m pytest -n auto -q --ignore=tests/kubernetes --ignore=tests/kafka $(ARGS)
+
+test-kafka: setup  ## the tests with a real Kafka broker: HEADRACE_TEST_KAFKA's, else one made here (java 17, mvn)
+	$(VENV)/python -m pytest -q tests/kafka $(ARGS)
 
 test-cluster: setup  ## the tests on a real Kubernetes: HEADRACE_TEST_KUBECONFIG's, else one made here (root)
 	$(VENV)/python -m tests.cluster run -- $(VENV)/python -m pytest -q tests/kubernetes $(ARGS)
@@ -69,7 +72,7 @@ lock: setup  ## resolve requirements.lock anew from the pyproject files
 	"$$UV" pip compile pyproject.toml nodes/pyproject.toml sdk/pyproject.toml --all-extras --universal \
 		--generate-hashes --python-version 3.11 --no-emit-package headrace-sdk --no-emit-package headrace-nodes \
 		--no-header --no-emit-index-url --no-emit-find-links --quiet -o requirements.lock; \
-	"$$UV" pip compile pyproject.toml nodes/pyproject.toml sdk/pyproject.toml $(IMAGE_LOCK) -o k8s/images/headrace.lock; \
+	"$$UV" pip compile pyproject.toml nodes/pyproject.toml sdk/pyproject.toml --extra kafka $(IMAGE_LOCK) -o k8s/images/headrace.lock; \
 	"$$UV" pip compile nodes/pyproject.toml sdk/pyproject.toml $(IMAGE_LOCK) -o k8s/images/nodes.lock; \
 	echo 'hatchling>=1.27,<2' | "$$UV" pip compile - $(IMAGE_LOCK) -o k8s/images/build.lock
 

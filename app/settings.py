@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field, SecretStr
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -83,6 +84,24 @@ class Settings(BaseSettings):
     """Slots of a named pool that a workflow uses and nobody has set."""
     trigger_backlog: int = Field(default=1_000_000, ge=1)
     """Depth of the trigger stream past which triggers get 503."""
+    listen: str = "redis"
+    """What `headrace listener` takes events from, comma separated: redis, kafka."""
+    listen_stream: str = "headrace-events"
+    """The Redis stream of the listener, on the same server; what is accepted is taken out of it."""
+    kafka_servers: str = ""
+    """The Kafka brokers of the listener: HOST:PORT, comma separated."""
+    kafka_topic: str = "events"
+    """The one topic that holds all events."""
+    kafka_group: str = ""
+    """The consumer group; empty: the prefix of the installation."""
+    kafka_security: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    """How the brokers are spoken to."""
+    kafka_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "PLAIN"
+    """Of SASL."""
+    kafka_username: str = ""
+    kafka_password: SecretStr = SecretStr("")
+    kafka_ca: str = ""
+    """A file of certificates that the brokers' are checked with; empty: the system's."""
     lease: float = 10.0
     """Claim time of a stream entry; renewed at a quarter of it."""
     max_deliveries: int = 5

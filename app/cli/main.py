@@ -28,6 +28,7 @@ SERVE, ASK = "Start", "Use (HEADRACE_URL and HEADRACE_API_KEY, else the dev of t
 app.command(rich_help_panel=SERVE)(parts.dev)
 app.command(rich_help_panel=SERVE)(parts.server)
 app.command(rich_help_panel=SERVE)(parts.worker)
+app.command(rich_help_panel=SERVE)(parts.listener)
 app.command(rich_help_panel=SERVE)(doctor.doctor)
 app.command(rich_help_panel=SERVE)(backups.backup)
 app.command(rich_help_panel=SERVE)(backups.restore)

@@ -27,7 +27,7 @@ MAX_ATTRIBUTE = 1_024
 STRUCTURED = "application/cloudevents+json"
 BATCH = "application/cloudevents-batch+json"
 PREFIX = "ce-"
-"""Before the names of attributes in headers; Kafka's are `ce_`."""
+"""Before the names of attributes in headers of HTTP."""
 
 _NAME = re.compile(r"[a-z0-9]{1,64}")
 _HELP = (
@@ -36,8 +36,8 @@ _HELP = (
 )
 
 
-def read_events(content_type: str | None, headers: Mapping[str, str], body: bytes) -> list[Event]:
-    """The events of a message: one, or those of a batch. `headers` have lower-case names, attributes begin with PREFIX.
+def read_events(content_type: str | None, attributes: Mapping[str, str], body: bytes) -> list[Event]:
+    """The events of a message: one, or those of a batch. `attributes` are those beside the body, in binary mode.
 
     Raises MalformedInput, InvalidInput with the places, UnsupportedMedia.
     """
@@ -48,9 +48,26 @@ def read_events(content_type: str | None, headers: Mapping[str, str], body: byte
         return [_structured(decode_json(body), "")]
     if media.startswith("application/cloudevents"):
         raise UnsupportedMedia(f"CloudEvents are read as JSON only. {_HELP}")
-    if f"{PREFIX}specversion" not in headers:
+    if "specversion" not in attributes:
         raise InvalidInput(f"This is no CloudEvent. {_HELP}")
-    return [_binary(content_type, media, headers, body)]
+    return [_binary(content_type, media, attributes, body)]
+
+
+def header_attributes(headers: Mapping[str, str]) -> dict[str, str]:
+    """The attributes in the headers of an HTTP request (lower-case names), where values are percent-encoded UTF-8.
+
+    Raises InvalidInput.
+    """
+    problems = Problems()
+    attributes: dict[str, str] = {}
+    for header, value in headers.items():
+        if header.startswith(PREFIX):
+            try:
+                attributes[header[len(PREFIX) :]] = unquote(value, errors="strict")
+            except UnicodeDecodeError:
+                problems.add(pointer(header), "percent-encoded UTF-8 is expected")
+    problems.raise_if_any("This is no valid CloudEvent.")
+    return attributes
 
 
 def _batch(value: Any) -> list[Event]:
@@ -78,15 +95,9 @@ def _structured(value: Any, at: str) -> Event:
     return given
 
 
-def _binary(content_type: str | None, media: str, headers: Mapping[str, str], body: bytes) -> Event:
+def _binary(content_type: str | None, media: str, attributes: Mapping[str, str], body: bytes) -> Event:
     problems = Problems()
-    event: Event = {}
-    for header, value in headers.items():
-        if header.startswith(PREFIX):
-            try:
-                event[header[len(PREFIX) :]] = unquote(value, errors="strict")
-            except UnicodeDecodeError:
-                problems.add(pointer(header), "percent-encoded UTF-8 is expected")
+    event: Event = dict(attributes)
     _check(event, "", problems)
     problems.raise_if_any("This is no valid CloudEvent.")
     if content_type:

@@ -7,6 +7,7 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 |---|---|---|---|---|
 | triggers | stream | accept | - | accepted triggers not yet started; entry {v, t, d}: version, receipt, the trigger as JSON |
 | dead | stream | worker | - | dead letters: {kind, id, reason, d} |
+| refused | stream | listener | - | the last messages of listeners that are no events: {id, reason, d} |
 | active | stream | every script that adds a signal | - | runs with signals in their inbox; entry {r} |
 | queue | zset (lex) | commit | - | "lane\\|ms\\|version\\|task" of what waits for admission; see app/core/pools.py |
 | waits | hash | admit | - | pool -> "" where lanes wait for it, or "slots member" that it is reserved for |
@@ -78,6 +79,7 @@ class Keys:
         tag = self.tag
         self.triggers = f"{tag}:triggers"
         self.dead = f"{tag}:dead"
+        self.refused = f"{tag}:refused"
         self.active = f"{tag}:active"
         self.ready = f"{tag}:ready"
         self.queue = f"{tag}:queue"

@@ -26,7 +26,7 @@ from app.store.graphs import Graphs
 from app.store.hindrances import Hindrances
 from app.store.history import History
 from app.store.hooks import Hooks
-from app.store.keys import Keys
+from app.store.keys import GROUP, Keys
 from app.store.mapitems import MapItems
 from app.store.mending import Mending
 from app.store.node_types import NodeTypes
@@ -121,8 +121,8 @@ class Store:
             raise
         return store
 
-    def stream(self, key: str, consumer: str) -> SharedStream:
-        return SharedStream(self.raw, key, consumer)
+    def stream(self, key: str, consumer: str, group: str = GROUP) -> SharedStream:
+        return SharedStream(self.raw, key, consumer, group)
 
     async def health(self) -> dict[str, Any]:
         """{reachable, durable, findings: [text], pending_triggers}; never raises."""

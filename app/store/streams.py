@@ -26,8 +26,9 @@ def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
 class SharedStream:
     """One consumer of one stream, over a raw client. The group starts at 0 and is made again where it was lost."""
 
-    def __init__(self, client: aioredis.Redis, key: str, consumer: str) -> None:
+    def __init__(self, client: aioredis.Redis, key: str, consumer: str, group: str = GROUP) -> None:
         self._client = client
+        self._group = group
         self.key = key
         self.consumer = consumer
 
@@ -47,7 +48,7 @@ class SharedStream:
 
     async def _make_group(self) -> None:
         try:
-            await self._client.execute_command("XGROUP", "CREATE", self.key, GROUP, "0", "MKSTREAM")
+            await self._client.execute_command("XGROUP", "CREATE", self.key, self._group, "0", "MKSTREAM")
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise translate(error) from error
@@ -61,45 +62,64 @@ class SharedStream:
         return await self._read(count, "0")
 
     async def _read(self, count: int, after: str, *block: Any) -> list[Entry]:
-        group = ("XREADGROUP", "GROUP", GROUP, self.consumer, "COUNT", count)
+        group = ("XREADGROUP", "GROUP", self._group, self.consumer, "COUNT", count)
         reply = await self._command(*group, *block, "STREAMS", self.key, after)
         rows = [row for stream in reply or [] for row in stream[1]]
         return [Entry(row[0].decode(), _fields(row[1])) for row in rows if row[1]]
 
     async def reclaim(self, idle_ms: int, count: int) -> list[Entry]:
         """Entries whose holder has not renewed them for idle_ms; ours from now on, with how often each was delivered."""
-        pending = await self._command("XPENDING", self.key, GROUP, "IDLE", idle_ms, "-", "+", count)
+        pending = await self._command("XPENDING", self.key, self._group, "IDLE", idle_ms, "-", "+", count)
         if not pending:
             return []
         deliveries = {row[0]: int(row[3]) + 1 for row in pending}
-        rows = await self._command("XCLAIM", self.key, GROUP, self.consumer, idle_ms, *deliveries)
+        rows = await self._command("XCLAIM", self.key, self._group, self.consumer, idle_ms, *deliveries)
         return [Entry(row[0].decode(), _fields(row[1]), deliveries[row[0]]) for row in rows if row]
 
     async def renew(self, ids: list[str]) -> None:
         """Keep entries in hand from being reclaimed; does not count as a delivery."""
         if ids:
-            await self._command("XCLAIM", self.key, GROUP, self.consumer, 0, *ids, "JUSTID")
+            await self._command("XCLAIM", self.key, self._group, self.consumer, 0, *ids, "JUSTID")
 
     async def drop(self, entry: Entry) -> None:
-        """Take out an entry that stands for nothing any more."""
-        await self._command("XACK", self.key, GROUP, entry.id)
+        """Take out an entry that stands for nothing any more.
+
+        Deleted first: whoever dies in between leaves something pending, which the next reclaim clears, and no entry that
+        nobody is given any more.
+        """
         await self._command("XDEL", self.key, entry.id)
+        await self._command("XACK", self.key, self._group, entry.id)
 
     async def give_back(self, entry: Entry, idle_ms: int) -> None:
         """Leave an entry to workers that can read it: soon to be reclaimed, and this delivery not counted."""
         retries = max(entry.deliveries - 1, 0)
         await self._command(
-            "XCLAIM", self.key, GROUP, self.consumer, 0, entry.id, "IDLE", idle_ms // 2, "RETRYCOUNT", retries
+            "XCLAIM",
+            self.key,
+            self._group,
+            self.consumer,
+            0,
+            entry.id,
+            "IDLE",
+            idle_ms // 2,
+            "RETRYCOUNT",
+            retries,
         )
 
     async def forget_consumers(self, live: set[str]) -> None:
         """Delete consumers that no live worker has and that hold nothing (deleting one drops what it holds)."""
         try:
-            rows: Any = await self._client.execute_command("XINFO", "CONSUMERS", self.key, GROUP)
+            rows: Any = await self._client.execute_command("XINFO", "CONSUMERS", self.key, self._group)
         except ResponseError:
             return
         for row in rows:
             record = _fields(row)
             name, pending = record[b"name"].decode(), int(record[b"pending"])
             if name not in live and pending == 0:
-                await self._client.execute_command("XGROUP", "DELCONSUMER", self.key, GROUP, name)
+                await self._client.execute_command("XGROUP", "DELCONSUMER", self.key, self._group, name)
+
+    async def leave(self) -> None:
+        """Take this consumer out of the group, if it holds nothing."""
+        rows: Any = await self._command("XPENDING", self.key, self._group, "-", "+", 1, self.consumer)
+        if not rows:
+            await self._command("XGROUP", "DELCONSUMER", self.key, self._group, self.consumer)

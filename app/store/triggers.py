@@ -26,6 +26,8 @@ REFUSE_CHILD = Script("refuse_child")
 
 DEDUPE_MS = 24 * 3600 * 1000
 ANY_DEPTH = 1 << 53
+MOST_REFUSED = 10_000
+KEPT_BYTES = 16 << 10
 RECEIPT_MS = 30 * 24 * 3600 * 1000
 ENTRY_VERSION = b"1"
 """Version of a trigger's entry."""
@@ -281,6 +283,11 @@ class Triggers:
         """Make a trigger that cannot be started a dead letter."""
         keys = [self._keys.triggers, self._keys.dead, self._keys.receipt(receipt)]
         await self._batcher.script(BURY, keys, [GROUP, entry, receipt, payload, reason])
+
+    async def keep_message(self, place: str, reason: str, body: bytes) -> None:
+        """Keep a message of a listener that is no event, as one of the last MOST_REFUSED, its first KEPT_BYTES."""
+        fields = ("id", place, "reason", reason, "d", body[:KEPT_BYTES])
+        await self._batcher.call("XADD", self._keys.refused, "MAXLEN", "~", MOST_REFUSED, "*", *fields)
 
 
 def read_trigger(entry: str, fields: Mapping[bytes, bytes]) -> QueuedTrigger:

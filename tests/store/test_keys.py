@@ -13,6 +13,7 @@ ATTRIBUTES = {
     "tag": "{headrace:0}", "triggers": "{headrace:0}:triggers", "dead": "{headrace:0}:dead",
     "queue": "{headrace:0}:queue", "waits": "{headrace:0}:waits", "filed": "{headrace:0}:filed",
     "aging": "{headrace:0}:aging", "shares": "{headrace:0}:shares",
+    "refused": "{headrace:0}:refused",
     "active": "{headrace:0}:active", "ready": "{headrace:0}:ready", "timers": "{headrace:0}:timers",
     "launches": "{headrace:0}:launches", "pools": "{headrace:0}:pools", "runs": "{headrace:0}:runs",
     "finished": "{headrace:0}:finished", "gone": "{headrace:0}:gone",

@@ -54,7 +54,7 @@ class Installation:
             node_types=str(folder / "types"), bootstrap_key=SecretStr(KEY), log_level="info", worker_capacity=8,
             stop_grace=1.5,
             url_allow="127.0.0.1", secrets_dir=str(folder / "secrets"), secrets_allow=str(folder / "allow.yaml"),
-            circuit_failures=4, circuit_pause=2.0,
+            circuit_failures=4, circuit_pause=2.0, listen_stream=f"events-{secrets.token_hex(6)}",
         )  # fmt: skip
         (folder / "secrets").mkdir()
         (folder / "secrets" / "engine-key").write_text(f"{SECRET}\n")
@@ -97,6 +97,9 @@ class Installation:
 
     def worker(self) -> subprocess.Popen[bytes]:
         return self._spawn("worker")
+
+    def listener(self) -> subprocess.Popen[bytes]:
+        return self._spawn("listener")
 
     def kill_all(self, *, api: bool) -> None:
         for process in self.processes if api else self.processes[1:]:

@@ -18,7 +18,7 @@ from app.api.context import Api
 from app.api.http import JSON_TYPE, Call, Reply, json_reply
 from app.api.schemas import RunRequest, read
 from app.api.signatures import SECRET_HEADERS, delivery_key, verified
-from app.core.cloudevents import read_events
+from app.core.cloudevents import header_attributes, read_events
 from app.core.expressions import Template
 from app.core.firing import why_dead
 from app.core.json_values import decode_json
@@ -117,7 +117,7 @@ async def receive_hook(call: Call, api: Api) -> ASGIApp:
 async def receive_events(call: Call, api: Api) -> ASGIApp:
     """POST /events: CloudEvents, one or a batch. A repeat of an event gets the first one's receipts."""
     headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in call.headers.items()}
-    events = read_events(call.header(b"content-type"), headers, await call.body())
+    events = read_events(call.header(b"content-type"), header_attributes(headers), await call.body())
     principal: Principal = call.principal
     receipts: list[dict[str, Any]] = []
     filtered: list[dict[str, Any]] = []

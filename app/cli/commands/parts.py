@@ -1,4 +1,4 @@
-"""`headrace dev`, and `server` and `worker`: the parts that run as processes of their own.
+"""`headrace dev`, and `server`, `worker` and `listener`: the parts that run as processes of their own.
 
 Each imports what it needs when it is called: the other commands start faster for it.
 """
@@ -84,6 +84,14 @@ def worker() -> None:
     from workers.main import run_worker
 
     run_worker(settings)
+
+
+def listener() -> None:
+    """Take events from a Redis stream or a Kafka topic (HEADRACE_LISTEN); any number may run side by side."""
+    settings = Settings()
+    from workers.listener.main import run_listener
+
+    run_listener(settings)
 
 
 def version(output: Output = Format.TABLE) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
-from app.core.cloudevents import BATCH, MAX_BATCH, STRUCTURED, read_events
+from app.core.cloudevents import BATCH, MAX_BATCH, STRUCTURED, header_attributes, read_events
 from app.errors import InputError, InvalidInput, MalformedInput, UnsupportedMedia
 
 EVENT = {
@@ -27,7 +27,7 @@ def structured(**more: Any) -> dict[str, Any]:
 
 
 def binary(body: bytes, content_type: str | None = "application/json", **headers: str) -> dict[str, Any]:
-    (event,) = read_events(content_type, HEADERS | headers, body)
+    (event,) = read_events(content_type, header_attributes(HEADERS | headers), body)
     return event
 
 
@@ -118,4 +118,4 @@ def test_what_is_no_event_is_refused(
     content_type: str, headers: dict[str, str], body: bytes, error: type[InputError]
 ):
     with pytest.raises(error):
-        read_events(content_type, headers, body)
+        read_events(content_type, header_attributes(headers), body)
