@@ -35,7 +35,12 @@ def installed(cluster, images: Callable[[str], str]) -> Iterator[None]:
         pytest.fail("the dev overlay's images are named localhost/...: this test needs a cluster of ours")
     images("headrace:dev")
     cluster.kubectl("apply", "--server-side", "-k", str(K8S / "overlays" / "dev"))
-    for what in ("statefulset/headrace-redis", "deployment/headrace-api", "deployment/headrace-worker"):
+    for what in (
+        "statefulset/headrace-redis",
+        "deployment/headrace-api",
+        "deployment/headrace-worker",
+        "deployment/headrace-listener",
+    ):
         cluster.kubectl("rollout", "status", "--namespace=headrace", what, "--timeout=100s")
     yield
     cluster.kubectl("delete", "namespace", *NAMESPACES, "--timeout=60s")
@@ -98,7 +103,7 @@ def test_a_webhook_fired_at_the_installation_becomes_a_run_that_ends(server: htt
     assert (run["status"], run["output"]) == ("succeeded", {"from": "a pod"})
 
 
-@pytest.mark.parametrize("part", ["headrace-redis", "headrace-api", "headrace-worker"])
+@pytest.mark.parametrize("part", ["headrace-redis", "headrace-api", "headrace-worker", "headrace-listener"])
 def test_what_was_accepted_outlives_the_death_of_a_part(cluster, server: httpx.Client, part: str) -> None:
     server.put("/api/v1/workflows/fired", json=DOCUMENT)
     accepted = [
