@@ -99,12 +99,12 @@ class Maker:
             }
             plan.nodes[name] = self._node(sorted(upstream))
             for ref in refs_of(name, plan.nodes[name]):
-                plan.fates[ref] = self._fates()
+                plan.fates[ref] = self.fates()
         if random.random() < 0.3:
             plan.more["output"] = {"x": f"${{{{ nodes.{random.choice(names)}.metadata.v }}}}"}
         return plan
 
-    def _fates(self) -> list[str]:
+    def fates(self) -> list[str]:
         random, bad = self._random, list[str]()
         while random.random() < 0.25 and len(bad) < 4:
             kinds = [RETRIED, RETRIED, FATAL] + [FAULTS] * self._taste.faults
