@@ -6,6 +6,7 @@ file:PATH or file:///PATH       s3://BUCKET/PREFIX (credentials and endpoint fro
 from __future__ import annotations
 
 import asyncio
+import io
 import os
 from collections.abc import AsyncIterator
 from functools import cached_property
@@ -46,6 +47,41 @@ class Objects:
                 await obstore.put_async(self._store, path, file)
         except (BaseError, OSError, TimeoutError) as error:
             raise Unavailable(f"{self.uri} does not take an object") from error
+
+    async def write(self, path: str, content: bytes) -> None:
+        """Write a small object whole. Raises Unavailable."""
+        await self.put(path, io.BytesIO(content))
+
+    async def size(self, path: str) -> int | None:
+        """The bytes of an object; None where there is none. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                return (await obstore.head_async(self._store, path))["size"]
+        except FileNotFoundError:
+            return None
+        except (BaseError, OSError, TimeoutError) as error:
+            raise Unavailable(f"{self.uri} does not answer") from error
+
+    async def listed(self, prefix: str) -> list[tuple[str, int]]:
+        """(path, size) of every object below a prefix, in no order. Raises Unavailable."""
+        found: list[tuple[str, int]] = []
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                async for rows in obstore.list(self._store, prefix + "/", chunk_size=1000):
+                    found += [(row["path"], row["size"]) for row in rows]
+        except (BaseError, OSError, TimeoutError) as error:
+            raise Unavailable(f"{self.uri} does not list objects") from error
+        return found
+
+    async def remove(self, path: str) -> None:
+        """Remove an object; one that is not there is removed. Raises Unavailable."""
+        try:
+            async with asyncio.timeout(TIMEOUT):
+                await obstore.delete_async(self._store, path)
+        except FileNotFoundError:
+            return
+        except (BaseError, OSError, TimeoutError) as error:
+            raise Unavailable(f"{self.uri} does not remove objects") from error
 
     async def read(self, path: str) -> AsyncIterator[bytes]:
         """The object in chunks. Raises NotFound, Unavailable."""

@@ -38,6 +38,8 @@ class Settings(BaseSettings):
     """host or host:port, comma separated: private addresses that nodes may call."""
     log_dir: Path = Path(".headrace/logs")
     """Where the process executor keeps the logs of nodes, one file per launch."""
+    log_uri: str = ""
+    """Where the logs of Jobs go: file:PATH or s3://BUCKET/PREFIX, the same for API and workers; empty: log_dir."""
     node_types: str = ""
     """Directories of node type manifests (*.json) with process commands, os.pathsep separated; the stock ones always."""
     executors: str = "process"
@@ -62,6 +64,10 @@ class Settings(BaseSettings):
     """Jobs that one worker creates per second at most."""
     kubernetes_timeout: float = Field(default=10, gt=0)
     """Of every call to the API server."""
+    kubernetes_ttl: int = Field(default=300, ge=0)
+    """How long a finished Job stays after its log was archived and verified."""
+    kubernetes_log_cap: float = Field(default=7 * 24 * 3600, ge=0)
+    """How long a finished Job waits for its log to be archived before it is given up."""
     worker_capacity: int = Field(default=4, ge=1)
     """How many node processes one worker runs at a time."""
     stop_grace: float = Field(default=10.0, ge=0)
@@ -111,6 +117,11 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_format: str = "console"
     """console or json."""
+
+    @property
+    def logs_at(self) -> str:
+        """The URI below which the logs of Jobs are."""
+        return self.log_uri or f"file:{self.log_dir}"
 
 
 class ClientSettings(BaseSettings):

@@ -50,6 +50,7 @@ class Retention:
         self._kept = store.retention
         self._log_dir = settings.log_dir
         self._data = Objects(settings.data_uri)
+        self._logs = Objects(settings.log_uri) if settings.log_uri else None
         self._default_ms = round(settings.retention * 1000)
         self._pack_ms = round(settings.pack_after * 1000)
         self._in_hand: dict[str, asyncio.Task[None]] = {}
@@ -180,8 +181,9 @@ class Retention:
     async def _remove_data(self, run: str) -> None:
         if _RUN.fullmatch(run) is None:
             raise NotFound(f"'{run}' is no run of ours")
-        while not await self._data.clear(run, FILES):
-            continue
+        for kept in filter(None, (self._data, self._logs)):
+            while not await kept.clear(run, FILES):
+                continue
         await self._remove_logs(run)
 
     async def _remove_parts(self, run: str, removal: Removal, graph: Graph) -> None:

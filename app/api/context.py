@@ -12,6 +12,7 @@ from app.api.timings import Timings
 from app.core.placement import Placement
 from app.core.secrets import SecretRules
 from app.intake import Intake, Listeners
+from app.objects import Objects
 from app.published import PublishedCache
 from app.secretfiles import SecretFiles, secret_rules
 from app.settings import Settings
@@ -36,6 +37,8 @@ class Api:
     """The OpenAPI document."""
     placement: Placement
     """Where nodes may run: what a document is checked against at publish."""
+    logs: Objects
+    """Where the logs of Jobs are."""
     secrets: SecretFiles
     secret_rules: SecretRules | None
     """Where secrets may be sent, checked at publish; None: only the workers know."""
@@ -59,6 +62,7 @@ class Api:
             timings=timings,
             openapi=openapi,
             placement=placement,
+            logs=Objects(settings.logs_at),
             secrets=SecretFiles(settings),
             secret_rules=secret_rules(settings),
         )

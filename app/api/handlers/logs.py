@@ -1,10 +1,14 @@
-"""GET /runs/{run}/nodes/{node}/logs: what the launches of a node run wrote, from files."""
+"""GET /runs/{run}/nodes/{node}/logs: what the launches of a node run wrote: a file of this machine, or objects of Jobs.
+
+Whoever reads does not see the difference, nor whether a Job's log is still being received or was archived meanwhile.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from pathlib import Path
+from time import monotonic
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
@@ -12,11 +16,14 @@ from app.api.context import Api
 from app.api.handlers.runs import ref_of, visible_run
 from app.api.http import Call, client_left
 from app.errors import NotFound
+from app.joblogs import JobLog, PartsReader
 from app.logfiles import log_path
 
 CHUNK = 64 << 10
 POLL = 0.5
-"""Seconds between looks at a file that is followed."""
+"""Seconds between looks at a log that is followed."""
+PATIENCE = 10.0
+"""Seconds after the end of its attempt that a Job's log may take to be archived while someone follows it."""
 _LIVE = {"starting", "running", "ready", "waiting", "pending"}
 _HEADERS = [(b"content-type", b"text/plain; charset=utf-8"), (b"x-accel-buffering", b"no")]
 
@@ -30,29 +37,76 @@ async def stream_logs(call: Call, api: Api) -> ASGIApp:
     if not launches:
         raise NotFound("This node run has not started; there is no log.")
     attempt = call.number("attempt", launches[-1][0], 0, 1_000_000)
-    paths = [
-        log_path(api.settings.log_dir, home, ref, number, launch)
+    logs = [
+        LaunchLog(
+            log_path(api.settings.log_dir, home, ref, number, launch),
+            JobLog(api.logs, home, ref, number, launch),
+        )
         for number, launch in launches
         if number == attempt
     ]
-    if not paths:
+    if not logs:
         raise NotFound(f"There is no attempt {attempt}.")
     following = call.flag("follow")
-    if not following and not any(path.exists() for path in paths):
+    if not following and not any([await each.exists() for each in logs]):
         raise NotFound("The log of this attempt is not on this server.")
 
     async def live() -> bool:
         node = await api.store.runs.node(run["id"], ref)
         return node["attempt"] == attempt and node["status"] in _LIVE
 
-    return LogStream(paths, live if following else None)
+    return LogStream(logs, live if following else None)
+
+
+class LaunchLog:
+    """The log of one launch, read from its beginning on as it grows, wherever it turns up."""
+
+    def __init__(self, path: Path, objects: JobLog) -> None:
+        self._path = path
+        self._objects = objects
+        self._parts = PartsReader(objects)
+        self._sent = 0
+        self.complete = False
+        """Nothing further comes: all of an archived log was read."""
+
+    async def exists(self) -> bool:
+        return (
+            self._path.exists()
+            or await self._objects.archived() is not None
+            or bool(await self._objects.parts())
+        )
+
+    async def more(self, *, final: bool) -> AsyncIterator[bytes]:
+        """What has come since the last call; `final`: this is the last one. Raises Unavailable."""
+        async for chunk in self._come(final=final):
+            self._sent += len(chunk)
+            yield chunk
+
+    async def _come(self, *, final: bool) -> AsyncIterator[bytes]:
+        if self._path.exists():
+            start = self._sent
+            while chunk := await asyncio.to_thread(_chunk, self._path, start):
+                start += len(chunk)
+                yield chunk
+            return
+        if await self._objects.archived() is not None:
+            async for chunk in self._objects.chunks(self._sent):
+                yield chunk
+            self.complete = True
+            return
+        async for chunk in self._parts.more(final=final):
+            yield chunk
+
+    async def awaited(self) -> bool:
+        """Whether it is a Job's log that is yet to be archived."""
+        return not self.complete and not self._path.exists() and bool(await self._objects.parts())
 
 
 class LogStream:
-    """Sends files one after the other; with `live` the last one as it grows, until `live` says no."""
+    """Sends logs one after the other; with `live` the last one as it grows, until `live` says no."""
 
-    def __init__(self, paths: Sequence[Path], live: Callable[[], Awaitable[bool]] | None) -> None:
-        self._paths = paths
+    def __init__(self, logs: Sequence[LaunchLog], live: Callable[[], Awaitable[bool]] | None) -> None:
+        self._logs = logs
         self._live = live
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -69,25 +123,22 @@ class LogStream:
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
     async def _pump(self, send: Send) -> None:
-        for path in self._paths[:-1]:
-            async for chunk in self._read(path):
+        for each in self._logs[:-1]:
+            async for chunk in each.more(final=True):
                 await send({"type": "http.response.body", "body": chunk, "more_body": True})
-        async for chunk in self._follow(self._paths[-1]):
+        async for chunk in self._follow(self._logs[-1]):
             await send({"type": "http.response.body", "body": chunk, "more_body": True})
 
-    async def _read(self, path: Path, start: int = 0) -> AsyncIterator[bytes]:
-        while chunk := await asyncio.to_thread(_chunk, path, start):
-            start += len(chunk)
-            yield chunk
-
-    async def _follow(self, path: Path) -> AsyncIterator[bytes]:
-        start = 0
+    async def _follow(self, log: LaunchLog) -> AsyncIterator[bytes]:
+        ended: float | None = None
         while True:
             more = self._live is not None and await self._live()
-            async for chunk in self._read(path, start):
-                start += len(chunk)
+            if self._live is not None and not more:
+                ended = monotonic() if ended is None else ended
+                more = monotonic() - ended < PATIENCE and await log.awaited()
+            async for chunk in log.more(final=not more):
                 yield chunk
-            if not more:
+            if not more or log.complete:
                 return
             await asyncio.sleep(POLL)
 

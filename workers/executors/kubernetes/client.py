@@ -22,7 +22,7 @@ from kubernetes_asyncio.config import ConfigException, load_incluster_config, lo
 from app.errors import HeadraceError, UsageError
 from app.settings import Settings
 
-MAX_CONNECTIONS = 100
+MAX_CONNECTIONS = 250
 MERGE_PATCH = "application/merge-patch+json"
 UNAUTHORIZED, FORBIDDEN, MISSING, CONFLICT, GONE, TOO_MANY = 401, 403, 404, 409, 410, 429
 JOBS, PODS, EVENTS, LEASES = "batch/v1", "v1", "v1", "coordination.k8s.io/v1"

@@ -29,6 +29,7 @@ from workers.executors.kubernetes.client import (
     ClusterError,
 )
 from workers.executors.kubernetes.lease import Leadership
+from workers.executors.kubernetes.logs import LogKeeper
 from workers.executors.kubernetes.manifest import Pattern, Stencil
 from workers.executors.kubernetes.observer import Observer
 from workers.executors.kubernetes.reasons import Waiting, refused
@@ -182,12 +183,13 @@ class KubernetesExecutor:
         await self._leadership.lead(self._observe)
 
     async def _observe(self) -> None:
-        observer = Observer(
-            self._store, await self._open(), self._worker, self._settings.prefix, self._report
-        )
+        cluster = await self._open()
+        observer = Observer(self._store, cluster, self._worker, self._settings.prefix, self._report)
         self._observer = observer
         try:
-            await observer.run()
+            async with asyncio.TaskGroup() as group:
+                group.create_task(observer.run())
+                group.create_task(LogKeeper(cluster, observer, self._settings).run())
         finally:
             self._observer = None
 

@@ -1,0 +1,89 @@
+"""The log of a Job in parts and in one: the same text, holes named, the middle of what is too long left out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from app.joblogs import HEAD, PART, TAIL, JobLog, Part, PartsReader, untimed
+from app.objects import Objects
+from workers.executors.kubernetes.tail import Tail
+
+POD = "20260101T000000Z.0a1b2c3d"
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> JobLog:
+    return JobLog(Objects(f"file:{tmp_path}"), "r" + "0" * 24, "price:7", 1, 0)
+
+
+def timed(*lines: str) -> bytes:
+    return "".join(
+        f"2026-01-01T00:00:0{number}.000000000Z {line}" for number, line in enumerate(lines)
+    ).encode()
+
+
+async def read(reader: PartsReader, *, final: bool = False) -> bytes:
+    return b"".join([chunk async for chunk in reader.more(final=final)])
+
+
+async def whole(log: JobLog) -> bytes:
+    return b"".join([chunk async for chunk in log.chunks(0)])
+
+
+@pytest.mark.parametrize(
+    ("line", "text"),
+    [
+        (b"2026-01-01T00:00:00.1Z hello world", b"hello world"),
+        (b"2026-01-01T00:00:00.1Z ", b""),
+        (b"not a time", b"not a time"),
+    ],
+)
+def test_a_line_is_read_without_its_time(line: bytes, text: bytes):
+    assert untimed(line) == text
+
+
+async def test_a_reader_gets_each_byte_once_as_parts_grow_and_come(log: JobLog):
+    reader, text = PartsReader(log), timed("one\n", "two\n", "three\n")
+    await log.write(POD, 0, text[:45])
+    assert await read(reader) == b"one\n"
+    await log.write(POD, 0, text[:80])
+    await log.write(POD, 80, text[80:])
+    assert await read(reader) == b"two\nthree\n"
+    assert await read(reader) == b""
+
+
+async def test_the_archived_log_is_what_the_parts_gave(log: JobLog):
+    await log.write(POD, 0, timed("one\n", "no end"))
+    before = await read(PartsReader(log), final=True)
+    assert await log.archive() == len(before)
+    await log.clear_parts()
+    assert (await whole(log), await log.parts()) == (before, [])
+    assert before == b"one\nno end\n"
+
+
+async def test_a_hole_between_parts_is_named_with_its_size(log: JobLog):
+    text = timed("one\n", "two\n")
+    await log.write(POD, 0, text)
+    await log.write(POD, len(text) + 500, timed("three\n"))
+    assert await read(PartsReader(log)) == b"one\ntwo\n[headrace: 500 bytes are left out here]\nthree\n"
+
+
+async def test_the_pods_of_a_launch_follow_each_other(log: JobLog):
+    await log.write("20260101T000500Z.ffffffff", 0, timed("second pod\n"))
+    await log.write(POD, 0, timed("first pod"))
+    assert await read(PartsReader(log), final=True) == b"first pod\nsecond pod\n"
+
+
+async def test_of_a_long_log_head_and_tail_are_kept(log: JobLog):
+    tail = Tail(None, log, "pod", POD, lambda: True)  # pyright: ignore[reportArgumentType]  (it never calls)
+    line = timed("x" * (PART - len(timed("\n"))) + "\n")
+    for _ in range((HEAD + TAIL) // PART + 5):
+        await tail.take(line)
+    parts = await log.parts()
+    assert sum(part.size for part in parts) <= HEAD + TAIL
+    assert parts[HEAD // PART - 1].end == HEAD
+    assert parts[-1] == Part(POD, (HEAD + TAIL) + 4 * PART, PART)
+    await log.archive()
+    assert f"[headrace: {5 * PART} bytes are left out here]".encode() in await whole(log)

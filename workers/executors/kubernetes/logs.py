@@ -1,0 +1,242 @@
+"""Logs, then TTL: the log of every launch is archived and verified before its Job may be removed (M17, B7).
+
+While pods run their logs are received in parts, so that they can be read meanwhile and outlive their pods. When a launch is
+over and all of it was received, the archived object is made, read back and compared, and only then the Job gets its TTL.
+What is lost (a pod gone before it was read) is said in the log, the Job is annotated `truncated`, and its TTL is set.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Any
+
+import structlog
+
+from app.core.tasks import Task
+from app.errors import HeadraceError
+from app.joblogs import JobLog
+from app.objects import Objects
+from app.settings import Settings
+from workers.executors.kubernetes import reasons
+from workers.executors.kubernetes.client import MISSING, Cluster, ClusterError
+from workers.executors.kubernetes.observer import Known, Observer
+from workers.executors.rate import Backoff
+from workers.executors.kubernetes.tail import Tail, pod_key
+
+log = structlog.get_logger("headrace.logs")
+
+LOOK = 0.5
+"""Seconds between looks for pods whose logs are to be read, and for launches that are over."""
+LIVE = 64
+"""Connections for the logs of pods that run. Further ones are read when they have ended."""
+ENDED = 16
+"""Connections for the logs of pods that have ended, and launches that are archived at a time."""
+LOGS = "headrace.dev/logs"
+"""Annotation of a Job: archived, truncated, or none where no container of it ever ran."""
+_RUN = re.compile(r"r[0-9a-f]{24}")
+
+
+@dataclass(slots=True)
+class Keeping:
+    """What is being done about the logs of one launch."""
+
+    known: Known
+    log: JobLog
+    tails: dict[str, asyncio.Task[bool]] = field(default_factory=dict[str, asyncio.Task[bool]])
+    """By the UID of its pod; the result says whether all of it was received."""
+    live: set[str] = field(default_factory=set[str])
+    """Pods whose tails took a connection for those that run."""
+    archiving: asyncio.Task[None] | None = None
+
+
+class LogKeeper:
+    """One per leader, beside its observer."""
+
+    def __init__(self, cluster: Cluster, observer: Observer, settings: Settings) -> None:
+        self._cluster = cluster
+        self._observer = observer
+        self._objects = Objects(settings.logs_at)
+        self._ttl = settings.kubernetes_ttl
+        self._cap = settings.kubernetes_log_cap
+        self._kept: dict[Task, Keeping] = {}
+        self._done: set[Task] = set()
+        """Dealt with, though the watch may not have told of it yet."""
+
+    async def run(self) -> None:
+        """Look after the logs, for ever; what is begun ends with it, and is taken up from the parts by another."""
+        try:
+            while True:
+                self._look()
+                await asyncio.sleep(LOOK)
+        finally:
+            tasks: list[asyncio.Task[Any]] = [
+                task
+                for kept in self._kept.values()
+                for task in (*kept.tails.values(), kept.archiving)
+                if task
+            ]
+            for task in tasks:
+                task.cancel()
+            await asyncio.gather(*tasks, return_exceptions=True)
+
+    def _look(self) -> None:
+        live, ended, archiving = self._counts()
+        self._done.intersection_update(self._observer.known)
+        for task, known in self._observer.known.items():
+            ours = task not in self._kept and task not in self._done and _RUN.fullmatch(task.run)
+            if known.job and ours and not settled(known.job):
+                self._kept[task] = Keeping(known, JobLog(self._objects, *task))
+        for task, kept in list(self._kept.items()):
+            live, ended = self._begin_tails(task, kept, live, ended)
+            if kept.archiving is not None:
+                if kept.archiving.done():
+                    self._done.add(task)
+                    del self._kept[task]
+            elif self._past_cap(kept.known.job):
+                log.error("a log was given up after the cap", task=task.encode())
+                kept.archiving = asyncio.create_task(self._give_up(task, kept))
+            elif archiving < ENDED and self._over(task, kept):
+                kept.archiving = asyncio.create_task(self._archive(task, kept))
+                archiving += 1
+
+    def _counts(self) -> tuple[int, int, int]:
+        """Tails of pods that ran when they began, other tails, and archives that go on."""
+        live = ended = archiving = 0
+        for kept in self._kept.values():
+            going = [uid for uid, tail in kept.tails.items() if not tail.done()]
+            live += len(kept.live.intersection(going))
+            ended += len(set(going) - kept.live)
+            archiving += kept.archiving is not None and not kept.archiving.done()
+        return live, ended, archiving
+
+    def _begin_tails(self, task: Task, kept: Keeping, live: int, ended: int) -> tuple[int, int]:
+        for uid, pod in kept.known.pods.items():
+            if uid in kept.tails or not reasons.started(pod):
+                continue
+            over = self._pod_over(kept.known, uid)
+            if live >= LIVE and not (over and ended < ENDED):
+                continue
+            if live < LIVE:
+                kept.live.add(uid)
+                live += 1
+            else:
+                ended += 1
+            name = pod["metadata"]["name"]
+            tail = Tail(
+                self._cluster, kept.log, name, pod_key(pod), lambda uid=uid: self._pod_over(kept.known, uid)
+            )
+            kept.tails[uid] = asyncio.create_task(self._tail(task, tail))
+        return live, ended
+
+    @staticmethod
+    def _pod_over(known: Known, uid: str) -> bool:
+        return uid in known.gone or reasons.over(known.pods[uid])
+
+    async def _tail(self, task: Task, tail: Tail) -> bool:
+        """Read one pod's log to its end, however often the place for it is away."""
+        backoff = Backoff(0.5, 30.0)
+        while True:
+            try:
+                return await tail.run()
+            except HeadraceError as error:
+                log.error("a log cannot be kept now; its Job stays", task=task.encode(), reason=error.message)
+                await asyncio.sleep(backoff.next())
+
+    def _over(self, task: Task, kept: Keeping) -> bool:
+        """Whether a launch is over and what there was of its logs was received."""
+        gone = task not in self._observer.known
+        if not gone and not finished(kept.known.job):
+            return False
+        return all(tail.done() for tail in kept.tails.values()) and (
+            gone or all(uid in kept.tails or not reasons.started(pod) for uid, pod in kept.known.pods.items())
+        )
+
+    # archiving --------------------------------------------------------------------------------------------------
+
+    async def _archive(self, task: Task, kept: Keeping) -> None:
+        """Archive, verify, then set the TTL; tried again until the long cap."""
+        backoff = Backoff(1.0, 60.0)
+        while True:
+            try:
+                state = await self._write(kept)
+                await self._set_ttl(kept.known.job, state)
+                if state != "none":
+                    await kept.log.clear_parts()
+            except HeadraceError as error:
+                if self._past_cap(kept.known.job):
+                    log.error("a log was given up after the cap", task=task.encode(), reason=error.message)
+                    await self._give_up(task, kept)
+                    return
+                log.error(
+                    "a log cannot be archived now; its Job stays", task=task.encode(), reason=error.message
+                )
+                await asyncio.sleep(backoff.next())
+            else:
+                log.info("log archived", task=task.encode(), state=state)
+                return
+
+    async def _write(self, kept: Keeping) -> str:
+        """archived, truncated or none. Raises Unavailable."""
+        parts = await kept.log.parts()
+        whole = all(tail.result() for tail in kept.tails.values())
+        ran = bool(kept.tails) or bool(parts)
+        if not ran and await kept.log.archived() is not None:
+            return "archived"  # by another, who died before it could set the TTL
+        if not ran and not _failed(kept.known.job) and finished(kept.known.job):
+            whole = ran = False  # it succeeded, so a pod ran: it was gone before anyone could read it
+            await kept.log.archive("the log is lost: the pod was gone before it could be read")
+            return "truncated"
+        if not ran:
+            return "none"
+        await kept.log.archive(
+            "" if whole else "the log may end early: the pod was gone before all of it was read"
+        )
+        return "archived" if whole else "truncated"
+
+    async def _set_ttl(self, job: dict[str, Any], state: str) -> None:
+        change = {
+            "metadata": {"annotations": {LOGS: state}, "uid": job["metadata"]["uid"]},
+            "spec": {"ttlSecondsAfterFinished": self._ttl},
+        }
+        try:
+            await self._cluster.patch_job(job["metadata"]["name"], change)
+        except ClusterError as error:
+            if error.http_status not in (MISSING, 409):
+                raise
+
+    def _past_cap(self, job: dict[str, Any]) -> bool:
+        ended = finished(job)
+        return ended is not None and (datetime.now(UTC) - ended).total_seconds() > self._cap
+
+    async def _give_up(self, task: Task, kept: Keeping) -> None:
+        try:
+            await self._set_ttl(kept.known.job, "truncated")
+        except HeadraceError as error:
+            log.error("a Job stays", task=task.encode(), reason=error.message)
+
+
+def finished(job: dict[str, Any]) -> datetime | None:
+    """When a Job ended; None while it goes on."""
+    for each in (job.get("status") or {}).get("conditions") or []:
+        if each.get("type") in ("Complete", "Failed") and each.get("status") == "True":
+            try:
+                return datetime.fromisoformat(str(each.get("lastTransitionTime")))
+            except ValueError:
+                return datetime.now(UTC)
+    return None
+
+
+def _failed(job: dict[str, Any]) -> bool:
+    conditions = (job.get("status") or {}).get("conditions") or []
+    return any(each.get("type") == "Failed" and each.get("status") == "True" for each in conditions)
+
+
+def settled(job: dict[str, Any]) -> bool:
+    """Whether the logs of a Job were dealt with before."""
+    return (
+        LOGS in (job["metadata"].get("annotations") or {})
+        and (job.get("spec") or {}).get("ttlSecondsAfterFinished") is not None
+    )

@@ -1,0 +1,182 @@
+"""Reads the log of one pod into parts, once and whole: resumed by time, duplicates cut, in bounded memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from time import monotonic
+from typing import Any
+
+import structlog
+
+from app.joblogs import HEAD, PART, TAIL, JobLog, Part
+from workers.executors.kubernetes.client import MISSING, PODS, Cluster, ClusterError
+from workers.executors.kubernetes.manifest import CONTAINER
+from workers.executors.rate import Backoff
+
+log = structlog.get_logger("headrace.logs")
+
+FLUSH = 1.0
+"""Seconds after which what was received is written: how far a reader is behind."""
+SILENCE = 300.0
+"""Seconds without a byte after which a stream is opened anew."""
+AGAIN = 0.3
+"""Seconds before a stream that ended is opened again while its pod goes on."""
+REFUSED = 400
+"""What the API server answers while a container has no log yet."""
+
+
+class Tail:
+    """One pod's log. `over` tells whether the pod has ended, as far as we have heard."""
+
+    def __init__(self, cluster: Cluster, log: JobLog, name: str, pod: str, over: Callable[[], bool]) -> None:
+        """`pod` is what its parts are named by: CREATED.UID."""
+        self._cluster = cluster
+        self._log = log
+        self._name = name
+        self._pod = pod
+        self._over = over
+        self._parts: list[Part] = []
+        self._open = b""
+        """The content of the last part, which still grows."""
+        self._end = 0
+        """Bytes received altogether."""
+        self._since = b""
+        """The time of the last line."""
+        self._same = 0
+        """Lines that had it."""
+        self._line = b""
+        """The beginning of a line that has not ended."""
+        self._dirty = False
+        self._written = 0.0
+        """monotonic() of the last flush."""
+        self._whole = False
+        """The last stream that was opened ended in good order."""
+        self._lost = False
+        """The machine of the pod had no log of it any more."""
+
+    async def run(self) -> bool:
+        """Read to the end. False where something is missing: the pod was gone before. Raises Unavailable (the objects')."""
+        await self._resume()
+        backoff = Backoff()
+        while True:
+            over = self._over()
+            try:
+                await self._stream(follow=not over)
+                backoff.reset()
+            except ClusterError as error:
+                if error.http_status == MISSING:
+                    await self._finish()
+                    return self._whole and not self._lost
+                if error.http_status != REFUSED:
+                    log.info("a log is opened again", pod=self._name, reason=error.message)
+                elif over:
+                    await self._finish()
+                    return False  # the container's log is not there any more
+                await asyncio.sleep(backoff.next(error.wait))
+                continue
+            if over:
+                await self._finish()
+                return not self._lost
+            await asyncio.sleep(AGAIN)
+
+    async def _resume(self) -> None:
+        """Where the parts of this pod end. Raises Unavailable."""
+        self._parts = [part for part in await self._log.parts() if part.pod == self._pod]
+        if not self._parts:
+            return
+        last = self._parts[-1]
+        content = await self._log.read(last)
+        self._end = last.end
+        lines = content.rstrip(b"\n").split(b"\n")
+        self._since = lines[-1].partition(b" ")[0]
+        self._same = sum(line.partition(b" ")[0] == self._since for line in lines)
+        if last.size < PART:
+            self._open = self._parts.pop() and content
+
+    # receiving --------------------------------------------------------------------------------------------------
+
+    async def _stream(self, *, follow: bool) -> None:
+        """One stream, until it ends. Raises ClusterError, Unavailable."""
+        params = {"container": CONTAINER, "timestamps": "true"}
+        if follow:
+            params["follow"] = "true"
+        if self._since:
+            params["sinceTime"] = self._since[:19].decode() + "Z"
+        known, passed = self._since, self._same
+        self._line = b""
+        url = self._cluster.url(PODS, "pods", self._name, "log")
+        async with self._cluster.stream(url, params, silence=SILENCE) as content:
+            self._whole = False
+            while True:
+                try:
+                    chunk = await asyncio.wait_for(content.readany(), FLUSH)
+                except TimeoutError:
+                    await self._flush()
+                    continue
+                if not chunk:
+                    break
+                *lines, self._line = (self._line + chunk).split(b"\n")
+                fresh: list[bytes] = []
+                for line in lines:
+                    time = line.partition(b" ")[0]
+                    if not timed(time):  # not the container's words: the machine says that it has no log
+                        self._lost = True
+                        continue
+                    if known and time <= known:
+                        passed -= time == known
+                        if time < known or passed >= 0:
+                            continue
+                    self._same = self._same + 1 if time == self._since else 1
+                    self._since = time
+                    fresh.append(line + b"\n")
+                if fresh:
+                    await self.take(b"".join(fresh))
+                if monotonic() - self._written > FLUSH:
+                    await self._flush()
+        self._whole = True
+
+    async def take(self, text: bytes) -> None:
+        """Keep what was received. Raises Unavailable."""
+        self._open += text
+        self._end += len(text)
+        self._dirty = True
+        while len(self._open) >= PART:
+            await self._close_part()
+
+    # writing ----------------------------------------------------------------------------------------------------
+
+    async def _flush(self) -> None:
+        if self._dirty:
+            await self._log.write(self._pod, self._end - len(self._open), self._open)
+            self._dirty = False
+        self._written = monotonic()
+
+    async def _close_part(self) -> None:
+        """Write a full part, and leave out of the middle what is too much."""
+        start = self._end - len(self._open)
+        full, self._open = self._open[:PART], self._open[PART:]
+        await self._log.write(self._pod, start, full)
+        self._parts.append(Part(self._pod, start, len(full)))
+        while sum(part.size for part in self._parts) > HEAD + TAIL:
+            middle = next(part for part in self._parts if part.offset >= HEAD)
+            await self._log.drop(middle)
+            self._parts.remove(middle)
+
+    async def _finish(self) -> None:
+        if self._line and timed(self._line.partition(b" ")[0]):
+            await self.take(self._line)
+            self._line = b""
+        await self._flush()
+
+
+def timed(word: bytes) -> bool:
+    """Whether a word is the time before a line."""
+    return word[:1].isdigit() and word.endswith(b"Z")
+
+
+def pod_key(pod: dict[str, Any]) -> str:
+    """What the parts of a pod are named by: in the order in which the pods of a launch were made."""
+    metadata = pod["metadata"]
+    made = str(metadata.get("creationTimestamp") or "").translate({ord("-"): None, ord(":"): None})
+    return f"{made}.{str(metadata['uid'])[:8]}"
