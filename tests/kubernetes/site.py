@@ -109,9 +109,9 @@ class Site:
         workflow = check(
             parse_workflow({"name": "shop", "nodes": nodes, **document}), {each.name: each for each in types}
         )
-        key = self.store.keys.workflow_version("shop", 1)
+        key = self.store.keys.workflow_version(workflow.name, 1)
         await self.store.batcher.call("SET", key, orjson.dumps(workflow.canonical()))
-        accepted = await self.store.triggers.accept(Trigger("shop", 1, "api", {}))
+        accepted = await self.store.triggers.accept(Trigger(workflow.name, 1, "api", {}))
         assert accepted.run is not None
         return accepted.run
 

@@ -131,10 +131,9 @@ def test_what_was_accepted_outlives_the_death_of_a_part(cluster, server: httpx.C
 
 USED = {
     "jobs.batch": "create get list watch patch delete",
-    "cronjobs.batch": "create get list watch patch delete",
-    "pods": "get list watch",
+    "pods": "list watch",
     "pods/log": "get",
-    "events": "get list watch",
+    "events": "list watch",
     "leases.coordination.k8s.io": "create get update",
 }
 

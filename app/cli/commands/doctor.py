@@ -15,6 +15,7 @@ from rich.text import Text
 
 from app.cli.client import DEV_READY
 from app.cli.output import EXIT_ERROR, Format, Output, emit, plain, table
+from app.errors import HeadraceError
 from app.settings import ClientSettings, Settings
 
 MASK = "***"
@@ -41,11 +42,16 @@ class Finding(NamedTuple):
 def doctor(
     output: Output = Format.TABLE,
     redis: Annotated[bool, typer.Option("--redis/--no-redis", help="Ask Redis as well.")] = True,
+    cluster: Annotated[
+        bool,
+        typer.Option("--cluster/--no-cluster", help="Ask the cluster, where HEADRACE_EXECUTORS has one."),
+    ] = True,
 ) -> None:
-    """List every setting with its source, and check that Redis keeps what it is given."""
+    """List every setting with its source; check that Redis keeps what it is given, and what we may do in the cluster."""
     settings = [*_settings(Settings), *_settings(ClientSettings)]
     url, source = _redis_url()
     findings = asyncio.run(examine(url)) if redis else []
+    rights = asyncio.run(examine_cluster()) if cluster else []
     data = {
         "settings": [setting._asdict() for setting in settings],
         "redis": {
@@ -53,10 +59,11 @@ def doctor(
             "source": source,
             "checks": [finding._asdict() for finding in findings],
         },
+        "cluster": {"checks": [finding._asdict() for finding in rights]},
     }
-    emit(data, output, lambda: _view(settings, masked(url), source, findings))
+    emit(data, output, lambda: Group(_view(settings, masked(url), source, findings), *_cluster_view(rights)))
     if any(setting.source == "invalid" for setting in settings) or not all(
-        finding.ok for finding in findings
+        finding.ok for finding in (*findings, *rights)
     ):
         raise typer.Exit(EXIT_ERROR)
 
@@ -129,6 +136,33 @@ async def examine(url: str) -> list[Finding]:
         await client.aclose()
 
 
+async def examine_cluster() -> list[Finding]:
+    """What we may not do in the Jobs' namespace, and what does not work without it; nothing where no cluster is used."""
+    try:
+        settings = Settings()
+    except ValidationError:
+        return []
+    if "kubernetes" not in settings.executors:
+        return []
+    from workers.executors.kubernetes.client import Cluster
+    from workers.executors.kubernetes.rights import RIGHTS, denied
+
+    try:
+        cluster = await Cluster.open(settings)
+    except HeadraceError as error:
+        return [Finding("connection", False, error.message)]
+    try:
+        missing = await denied(cluster)
+    except HeadraceError as error:
+        return [Finding("connection", False, error.message)]
+    finally:
+        await cluster.close()
+    where = f"in the namespace {settings.kubernetes_namespace}"
+    if not missing:
+        return [Finding("rights", True, f"all {len(RIGHTS)} that workers use {where}")]
+    return [Finding(str(right), False, f"denied {where}: {right.missing}") for right in missing]
+
+
 def judge(info: dict[str, Any], config: dict[str, str]) -> list[Finding]:
     """What INFO and CONFIG say about durability."""
     version = str(info.get("valkey_version") or info.get("redis_version", "0"))
@@ -165,6 +199,17 @@ def judge(info: dict[str, Any], config: dict[str, str]) -> list[Finding]:
     return findings
 
 
+def _cluster_view(findings: list[Finding]) -> list[Any]:
+    if not findings:
+        return []
+    return [Text.assemble(("\nCluster", "bold")), table(["", "", ""], [_row(each) for each in findings])]
+
+
+def _row(finding: Finding) -> tuple[Text, str, str]:
+    mark = Text("✔", style="green") if finding.ok else Text("✘", style="red")
+    return mark, finding.check, finding.detail
+
+
 def _view(settings: list[Setting], url: str, source: str, findings: list[Finding]) -> Group:
     look = {"environment": "bold", "invalid": "bold red"}
     rows = [
@@ -177,10 +222,7 @@ def _view(settings: list[Setting], url: str, source: str, findings: list[Finding
     ]
     parts: list[Any] = [table(["SETTING", "VALUE", "SOURCE"], rows)]
     if findings:
-        checks = [
-            (Text("✔", style="green") if f.ok else Text("✘", style="red"), f.check, f.detail)
-            for f in findings
-        ]
+        checks = [_row(finding) for finding in findings]
         parts += [
             Text.assemble(("\nRedis  ", "bold"), plain(url), (f"  from {source}", "bright_black")),
             table(["", "", ""], checks),

@@ -112,6 +112,10 @@ class Cluster:
         parts = [self._host, base, group, "namespaces", self.namespace, kind]
         return "/".join(parts + [quote(part, safe="") for part in (name, sub) if part])
 
+    def global_url(self, group: str, kind: str) -> str:
+        """The address of a kind of objects that belong to no namespace."""
+        return f"{self._host}/apis/{group}/{kind}"
+
     async def _headers(self, content_type: str | None = None) -> dict[str, str]:
         token: Any = await self._config.get_api_key_with_prefix("BearerToken")
         headers = {"Accept": "application/json", "User-Agent": "headrace"}

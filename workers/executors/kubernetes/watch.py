@@ -22,6 +22,10 @@ WATCH_S = 240
 """Seconds after which the API server ends a watch; another follows from where it ended."""
 SILENCE = 270.0
 """Seconds without a byte after which a watch is dead: bookmarks come every minute."""
+FRUITLESS = 2
+"""Watches in a row that end early and say nothing, after which a list is made: what is missed in between is seen by it."""
+LONGEST = 10.0
+"""Seconds of the longest pause between tries: how late something can be seen while watches do not work at all."""
 PAGE = "500"
 KINDS = ("ADDED", "MODIFIED", "DELETED")
 
@@ -69,7 +73,7 @@ class Watch:
 
     async def run(self) -> None:
         """For ever; whatever goes wrong is waited out and listed anew."""
-        backoff = Backoff()
+        backoff = Backoff(longest=LONGEST)
         while True:
             try:
                 await self._before()
@@ -106,19 +110,21 @@ class Watch:
 
     async def _follow(self, version: str, backoff: Backoff) -> None:
         """Pass on what changes, until it is time to list again. Raises Relist, ClusterError."""
-        until = monotonic() + RELIST
+        until, fruitless = monotonic() + RELIST, 0
         while monotonic() < until:
             seconds = max(1, min(WATCH_S, int(until - monotonic())))
-            before = monotonic()
+            before, count = monotonic(), 0
             try:
                 version, count = await self._once(version, seconds)
             except Unreachable as error:  # the connection, not the version: go on from there
                 log.info("the watch broke off", reason=error.message)
-                await asyncio.sleep(backoff.next())
-                continue
             if count:
                 backoff.reset()
+                fruitless = 0
             elif monotonic() - before < seconds / 2:
+                fruitless += 1
+                if fruitless >= FRUITLESS:
+                    raise Relist("watches end without a word")
                 await asyncio.sleep(backoff.next())
 
     async def _once(self, version: str, seconds: int) -> tuple[str, int]:

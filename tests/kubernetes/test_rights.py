@@ -1,0 +1,70 @@
+"""A worker needs the rights of its Role and no others; doctor explains what is denied."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+from app.cli.commands.doctor import examine_cluster
+from tests.kubernetes.site import ROOT
+
+WORKER = "headrace-worker"
+
+
+def role() -> dict[str, Any]:
+    documents = yaml.safe_load_all((ROOT / "k8s" / "base" / "access.yaml").read_text("utf-8"))
+    return next(each for each in documents if each["kind"] == "Role")
+
+
+async def as_worker(site, folder: Path, rules: list[dict[str, Any]]) -> str:
+    """A service account with these rules in the Jobs' namespace; its kubeconfig."""
+    where = {"name": WORKER, "namespace": site.namespace}
+    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": where,
+               "subjects": [{"kind": "ServiceAccount", **where}],
+               "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": WORKER}}  # fmt: skip
+    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": where}
+    items = [account, {**role(), "metadata": where, "rules": rules}, binding]
+    await site.kubectl(
+        "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
+    )
+    token = (await site.kubectl("create", "token", WORKER)).strip()
+    config = yaml.safe_load(await site.kubectl("config", "view", "--raw", "--flatten", "--minify"))
+    config["users"][0]["user"] = {"token": token}
+    path = folder / "worker.kubeconfig"
+    path.write_text(json.dumps(config))
+    return str(path)
+
+
+async def test_a_worker_with_its_role_alone_runs_archives_cancels_and_cleans_up(site, tmp_path):
+    kubeconfig = await as_worker(site, tmp_path, role()["rules"])
+    await site.worker(kubeconfig=kubeconfig, kubernetes_ttl=0)
+    run = await site.fire({"type": "shell"}, site.shell("echo hello"))
+    assert (await site.ended(run))["status"] == "succeeded"
+
+    async def gone() -> bool:
+        return not await site.items("jobs")
+
+    await site.until(gone, "the Job is gone by its TTL")
+    run = await site.fire({"type": "shell"}, site.shell("sleep 300"), name="long")
+    await site.pod()
+    await site.store.control.cancel(run)
+    assert (await site.ended(run))["status"] == "cancelled"
+
+
+async def test_doctor_says_which_verb_is_denied_and_what_does_not_work_without_it(
+    site, tmp_path, monkeypatch: pytest.MonkeyPatch
+):
+    rules = [rule for rule in role()["rules"] if rule["resources"] != ["pods/log"]]
+    kubeconfig = await as_worker(site, tmp_path, rules)
+    monkeypatch.setenv("HEADRACE_EXECUTORS", "kubernetes")
+    monkeypatch.setenv("HEADRACE_KUBECONFIG", kubeconfig)
+    monkeypatch.setenv("HEADRACE_KUBERNETES_NAMESPACE", site.namespace)
+    (finding,) = await examine_cluster()
+    assert (finding.check, finding.ok) == ("get pods/log", False)
+    assert "logs cannot be archived" in finding.detail
+    monkeypatch.setenv("HEADRACE_KUBECONFIG", str(site.cluster.kubeconfig))
+    assert all(each.ok for each in await examine_cluster())
