@@ -23,8 +23,8 @@ from app.settings import Settings
 from workers.executors.kubernetes import reasons
 from workers.executors.kubernetes.client import MISSING, Cluster, ClusterError
 from workers.executors.kubernetes.observer import Known, Observer
-from workers.executors.rate import Backoff
 from workers.executors.kubernetes.tail import Tail, pod_key
+from workers.executors.rate import Backoff
 
 log = structlog.get_logger("headrace.logs")
 
