@@ -74,6 +74,21 @@ class Recovery:
             log.info("lanes filed anew", count=count)
         return count
 
+    async def sweep_active(self) -> int:
+        """Runs with signals, where the stream that should name them was lost."""
+        active = self._streams[0]
+        if not active.made:
+            return 0
+        active.made = False
+        try:
+            count = await self._store.mending.reactivate()
+        except BaseException:
+            active.made = True
+            raise
+        if count:
+            log.warning("runs put into the stream again", count=count)
+        return count
+
     async def sweep_consumers(self) -> None:
         """Consumers of dead workers that hold nothing, and the dead workers' records."""
         workers = self._store.workers
@@ -84,11 +99,11 @@ class Recovery:
 
     async def sweep(self) -> dict[str, int]:
         """All of them; each failure is logged and none stops another."""
-        launches, holders, queue, consumers = await asyncio.gather(
-            self.sweep_launches(), self.sweep_holders(), self.sweep_queue(), self.sweep_consumers(),
+        launches, holders, *others = await asyncio.gather(
+            self.sweep_launches(), self.sweep_holders(), self.sweep_queue(), self.sweep_consumers(), self.sweep_active(),
             return_exceptions=True,
         )  # fmt: skip
-        for result in (launches, holders, queue, consumers):
+        for result in (launches, holders, *others):
             if isinstance(result, HeadraceError):
                 log.warning("a sweep was cut short", reason=result.message)
             elif isinstance(result, BaseException):

@@ -15,6 +15,7 @@ from app.store.keys import Keys
 LANES = Script("lanes")
 ENQUEUE = Script("enqueue")
 UNWAIT = Script("unwait")
+REACTIVATE = Script("reactivate")
 
 PAGE = 500
 FILED_AT_ONCE = 64
@@ -51,6 +52,16 @@ class Mending:
                 args += (raw.decode(), await self._member(task, int(float(since))))
             moved += int(await self._batcher.script(ENQUEUE, [self._keys.ready, self._keys.queue], args))
         return moved
+
+    async def reactivate(self) -> int:
+        """Put every run that has signals into `active`, after the stream was lost; how many."""
+        keys, count, place = self._keys, 0, 0
+        while rows := await self._batcher.call("ZRANGE", keys.runs, place, place + PAGE - 1):
+            runs = [raw.decode() for raw in rows]
+            names = [name for run in runs for name in (keys.run(run), keys.inbox(run))]
+            count += int(await self._batcher.script(REACTIVATE, [keys.active, *names], runs))
+            place += PAGE
+        return count
 
     async def _member(self, task: Task, since: int) -> str:
         """The task as a member of the queue; "" where its run is gone."""

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import redis.asyncio as aioredis
+import structlog
 from redis.exceptions import ResponseError
 
 from app.store.client import translate
 from app.store.keys import GROUP
+
+log = structlog.get_logger("headrace.streams")
 
 
 @dataclass(slots=True, frozen=True)
@@ -31,15 +34,24 @@ class SharedStream:
         self._group = group
         self.key = key
         self.consumer = consumer
+        self._known = False
+        """The group was there: whoever finds it gone must say so."""
+        self.made = False
+        """The group had to be made: what the stream held before may be lost with it."""
 
     async def _command(self, *command: Any) -> Any:
         try:
-            return await self._client.execute_command(*command)
+            reply = await self._client.execute_command(*command)
         except ResponseError as error:
             if not str(error).startswith("NOGROUP"):
                 raise translate(error) from error
         except Exception as error:
             raise translate(error) from error
+        else:
+            self._known = True
+            return reply
+        if self._known:
+            log.error("a stream or its group was gone, and is made again", stream=self.key)
         await self._make_group()
         try:
             return await self._client.execute_command(*command)
@@ -49,6 +61,7 @@ class SharedStream:
     async def _make_group(self) -> None:
         try:
             await self._client.execute_command("XGROUP", "CREATE", self.key, self._group, "0", "MKSTREAM")
+            self.made = True
         except ResponseError as error:
             if not str(error).startswith("BUSYGROUP"):
                 raise translate(error) from error

@@ -32,6 +32,7 @@ SECRET = "s3cr3t/of-the-engine"
 PROGRAM = str(Path(__file__).with_name("node_program.py"))
 TYPES: dict[str, list[str]] = {
     "program": ["{python}", "-I", "-S", PROGRAM],
+    "leaks": ["{python}", "-I", str(Path(__file__).with_name("leaking_node.py"))],
     "plain": ["/bin/sh", "-c", 'printf \'{"plain": true}\' > "$HEADRACE_OUTPUT"'],
     "exits-42": ["/bin/sh", "-c", "exit 42"],
     "exits-1": ["/bin/sh", "-c", "exit 1"],

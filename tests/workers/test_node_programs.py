@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
 from pathlib import Path
 
@@ -37,6 +38,19 @@ async def test_metadata_that_is_not_json_fails_clearly(site):
     (run,) = await site.fire({"a": {"type": "babbles", "retry": ONCE}})
     assert await site.ended(run) == "failed"
     assert (await site.node(run, "a"))["error"]["type"] == "bad_output"
+
+
+async def test_a_secret_that_an_error_repeats_is_seen_nowhere(site):
+    """Fault row 39: not in the node run's error, not in its log, not in what the API tells."""
+    (run,) = await site.fire({"a": {"type": "leaks", "retry": ONCE}})
+    assert await site.ended(run) == "failed"
+    log = (await site.http.get(f"/runs/{run}/nodes/a/logs")).text
+    node = (await site.http.get(f"/runs/{run}/nodes/a")).text
+    history = str(await site.store.events.read(run, "0"))
+    assert "refused Bearer ***" in log
+    assert "refused Bearer ***" in node
+    shown = re.findall(r"Bearer ([^\\\s]+)", log + node + history)
+    assert set(shown) == {"***", "{TOKEN}"}, "the second is the program's line, in its traceback"
 
 
 async def test_exit_42_is_not_retried_and_exit_1_is(site):
