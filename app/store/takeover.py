@@ -8,6 +8,7 @@ the run that it ran in, so that one is pinned too.
 from __future__ import annotations
 
 import asyncio
+from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -39,6 +40,9 @@ _OWN = frozenset(
     {b"i", b"h", b"kc", b"ke", b"ko", b"kf", b"t", b"tm", b"d", b"er", b"dw", b"cb", b"ov", b"of", b"kn"}
 )
 """Fields of a node run that fence, time or feed a live one: they are not taken over."""
+
+RECENT = 4
+"""Plans that are remembered, so that the pages of a preview do not each read the whole run."""
 
 Record = Mapping[bytes, bytes]
 
@@ -74,6 +78,17 @@ class Takeover:
         self._retention = retention
         self._document = document
         self._graph = graph
+        self._recent: OrderedDict[tuple[object, ...], tuple[Plan, Mapping[str, Was]]] = OrderedDict()
+
+    async def preview(self, source: Source, graph: Graph, ask: Ask) -> tuple[Plan, Mapping[str, Was]]:
+        """As `plan`, which is not made again at once: an ended run does not change."""
+        key = (source.id, graph.workflow, graph.version, ask.by, ask.at, ask.metadata is None)
+        found = self._recent.get(key)
+        if found is None:
+            found = self._recent[key] = await self.plan(source, graph, ask)
+            if len(self._recent) > RECENT:
+                self._recent.popitem(last=False)
+        return found
 
     async def source(self, run: str) -> Source:
         """Raises NotFound for one that is not kept, RunNotFinished for one that has not ended."""

@@ -66,6 +66,16 @@ async def test_the_copy_again_changes_nothing(store: Store, hand):
     assert await hand.snapshot() == once
 
 
+async def test_the_pages_of_a_preview_read_the_run_once(store: Store, hand):
+    run = await half_done(store, hand)
+    graph, ask = await store.graphs.get("w", 1), Ask(run, "retry", "failed")
+    source = await store.takeover.source(run)
+    plan, _ = await store.takeover.preview(source, graph, ask)
+    await store.batcher.call("DEL", store.keys.node(run, "a"))
+    assert (await store.takeover.preview(source, graph, ask))[0] is plan
+    assert (await store.takeover.plan(source, graph, ask))[0].kept == 0
+
+
 async def test_it_comes_in_bounded_parts(store: Store, hand, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(takeover_module, "PART", 2)
     run = await hand.begin({f"n{i}": {"wait": {"duration": 0}} for i in range(5)} | {"bad": {"type": "step"}})

@@ -75,7 +75,8 @@ async def _again(call: Call, api: Api, ask: Ask, version: int | None) -> ASGIApp
     source = await api.store.takeover.source(ask.of)
     published = await api.published.usable(source.workflow, version or source.version)
     graph = await api.store.graphs.get(published.name, published.version)
-    plan, was = await api.store.takeover.plan(source, graph, ask)
+    planned = api.store.takeover.preview if dry else api.store.takeover.plan
+    plan, was = await planned(source, graph, ask)
     await _check_edit(api, graph, ask)
     params = published.params(source.params)
     if dry:
