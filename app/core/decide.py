@@ -40,8 +40,9 @@ def decide(view: View, signals: Sequence[Signal], now: int, jitter: float) -> Ch
         elif round_.run.status in RUN_TERMINAL:
             attempts.after_the_end(round_, signal)
         else:
+            said = len(round_.changes.append)
             _handle(round_, signal)
-            if signal in round_.changes.append and not round_.changes.nodes:
+            if signal in round_.changes.append[said:] and not round_.changes.nodes:
                 raise EngineFault(f"what a {signal.kind} signal needs could not be loaded")
         round_.changes.consumed += 1
     _finish(round_)

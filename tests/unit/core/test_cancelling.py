@@ -282,3 +282,16 @@ def test_resume_puts_everything_that_is_ready_into_the_queue_again(world, budget
     run.push(Signal(SignalKind.RESUME))
     run.settle()
     assert set(run.ready) == waiting
+
+
+def test_a_second_resume_while_a_map_is_still_gone_through_is_no_fault(world):
+    """What is left to do for the first one is asked for again by the second, and done once."""
+    run = world({"m": {**STEP, "map": {"over": list(range(4))}}})
+    run.ready = []
+    run.push(Signal(SignalKind.RESUME))
+    run.step()
+    run.push(Signal(SignalKind.RESUME))
+    run.inbox.reverse()
+    run.settle()
+    assert sorted(ref for ref, _, _ in run.ready) == ["m:0", "m:1", "m:2", "m:3"]
+    assert run.result == "running"
