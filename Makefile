@@ -10,7 +10,7 @@ IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-versio
 	--no-emit-package headrace-sdk --no-emit-package headrace-nodes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kafka test-cluster cluster cluster-images cluster-stop check fmt bench chaos million shapes locust lock clean
+.PHONY: help setup run test test-kafka test-containers test-cluster cluster cluster-images cluster-stop check fmt bench chaos million shapes locust lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,11 +23,14 @@ setup: .venv/.stamp  ## make .venv from requirements.lock
 run: setup  ## headrace dev in the foreground, until Ctrl-C (ARGS="--port 0 ...")
 	@exec $(VENV)/headrace dev $(ARGS)
 
-test: setup  ## the whole test suite but for what needs a cluster or Kafka (ARGS="-k name")
-	$(VENV)/python -m pytest -n auto -q --ignore=tests/kubernetes --ignore=tests/kafka $(ARGS)
+test: setup  ## the whole test suite but for what needs a cluster, a container engine or Kafka (ARGS="-k name")
+	$(VENV)/python -m pytest -n auto -q --ignore=tests/kubernetes --ignore=tests/containers --ignore=tests/kafka $(ARGS)
 
 test-kafka: setup  ## the tests with a real Kafka broker: HEADRACE_TEST_KAFKA's, else one made here (java 17, mvn)
 	$(VENV)/python -m pytest -q tests/kafka $(ARGS)
+
+test-containers: setup  ## the tests on a container engine: HEADRACE_TEST_ENGINE's, else Podman started here (root)
+	HEADRACE_CONFORMANCE=container $(VENV)/python -m pytest -q tests/containers tests/conformance $(ARGS)
 
 test-cluster: setup  ## the tests on a real Kubernetes: HEADRACE_TEST_KUBECONFIG's, else one made here (root)
 	$(VENV)/python -m tests.cluster run -- $(VENV)/python -m pytest -q tests/kubernetes $(ARGS)

@@ -37,7 +37,7 @@ class Settings(BaseSettings):
     url_allow: str = ""
     """host or host:port, comma separated: private addresses that nodes may call."""
     log_dir: Path = Path(".headrace/logs")
-    """Where the process executor keeps the logs of nodes, one file per launch."""
+    """Where workers keep the logs of processes and containers, one file per launch."""
     log_uri: str = ""
     """Where the logs of Jobs go: file:PATH or s3://BUCKET/PREFIX, the same for API and workers; empty: log_dir."""
     node_types: str = ""
@@ -68,8 +68,22 @@ class Settings(BaseSettings):
     """How long a finished Job stays after its log was archived and verified."""
     kubernetes_log_cap: float = Field(default=7 * 24 * 3600, ge=0)
     """How long a finished Job waits for its log to be archived before it is given up."""
+    container_engine: str = "unix:///var/run/docker.sock"
+    """Docker or Podman: unix:///PATH of its socket, tcp://HOST:PORT, or https://HOST:PORT with certificates."""
+    container_certificates: str = ""
+    """A directory with ca.pem, cert.pem and key.pem for an engine behind https."""
+    container_timeout: float = Field(default=10, gt=0)
+    """Of every call to the engine; a pull may take longer, but not without any progress for 5 minutes."""
+    container_network: str = ""
+    """The network of the containers; empty: the engine's default one, which does not reach this machine's loopback."""
+    container_api_url: str = ""
+    """Where containers reach the API; empty: api_url."""
+    container_user: str = ""
+    """UID or UID:GID of containers whose node type names none; empty: the worker's own, 65532:65532 where that is root."""
+    container_volumes: str = ""
+    """Directories of the engine's machine that every container has: PATH, PATH:ro or SOURCE:TARGET[:ro], comma separated."""
     worker_capacity: int = Field(default=4, ge=1)
-    """How many node processes one worker runs at a time."""
+    """How many node processes, and how many containers, one worker runs at a time."""
     stop_grace: float = Field(default=10.0, ge=0)
     """How long a node that is told to stop (SIGTERM; `cancel` of the node protocol) has before it is killed."""
     service_calls: int = Field(default=100, ge=1)

@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import orjson
 import pytest
@@ -23,6 +23,9 @@ from app.store.client import connect
 from app.store.keys import Keys
 from app.store.store import Store
 
+if TYPE_CHECKING:
+    from tests.containers.engine import TestEngine
+
 STEP = NodeType(name="step", version=1, command=["true"], config_schema={"type": "object"})
 """The node type of the engine's own tests: any config, any metadata."""
 
@@ -34,6 +37,15 @@ def valkey(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedValkey]
     server.start()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def container_engine() -> Iterator[TestEngine]:
+    """A real Docker or Podman, for the tests of make test-containers."""
+    from tests.containers.engine import engine
+
+    with engine() as found:
+        yield found
 
 
 @pytest.fixture

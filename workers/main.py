@@ -19,7 +19,7 @@ from arq.worker import Worker
 
 from app import logsetup
 from app.collector import tune_collector
-from app.core.placement import KUBERNETES, PROCESS, SERVICE, Placement
+from app.core.placement import CONTAINER, KUBERNETES, PROCESS, SERVICE, Placement
 from app.errors import HeadraceError, StoreUnavailable
 from app.nodetypes_files import NodeTypeFiles
 from app.settings import Settings
@@ -27,6 +27,7 @@ from app.store.arqpool import arq_pool
 from app.store.client import translate
 from app.store.store import Store
 from workers.executors.base import Executor, Report
+from workers.executors.container.executor import ContainerExecutor
 from workers.executors.kubernetes.executor import KubernetesExecutor
 from workers.executors.process import ProcessExecutor
 from workers.executors.router import Router
@@ -74,6 +75,8 @@ def configured_executors(settings: Settings) -> MakeExecutor:
         for name in placement.executors:
             if name == PROCESS:
                 executors[name] = ProcessExecutor(store.workers, worker, settings, files.command, report)
+            elif name == CONTAINER:
+                executors[name] = ContainerExecutor(store, worker, settings, placement, report)
             elif name == KUBERNETES:
                 executors[name] = KubernetesExecutor(store, worker, settings, placement, report)
         return Router(executors, placement)

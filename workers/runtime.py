@@ -10,13 +10,14 @@ from typing import Any
 
 import structlog
 
-from app.core.placement import KUBERNETES
+from app.core.placement import CONTAINER, KUBERNETES
 from app.errors import HeadraceError, StoreUnavailable
 from app.settings import Settings
 from app.store.store import Store
 from workers.consumer import RunHandler, StreamLoop, TriggerHandler
 from workers.dispatch import Dispatcher
 from workers.executors.base import Executor, Report
+from workers.executors.container.keeper import place_of
 from workers.executors.process import host
 from workers.places import Places
 from workers.recovery import Recovery
@@ -101,15 +102,19 @@ class Runtime:
             await asyncio.sleep(ANNOUNCE)
 
     async def _announce_once(self) -> None:
-        executors = self.settings.executors.split(",")
-        clusters = [KUBERNETES] if KUBERNETES in (name.strip() for name in executors) else []
         record = {
             "host": host(),
-            "hosts": clusters,
+            "hosts": self._places(),
             "pid": os.getpid(),
             "capacity": self.settings.worker_capacity,
         }
         await self.store.workers.announce(self.id, record)
+
+    def _places(self) -> list[str]:
+        """Where launches of ours are recorded beside this machine."""
+        executors = {name.strip() for name in self.settings.executors.split(",")}
+        clusters = [KUBERNETES] if KUBERNETES in executors else []
+        return [*clusters, place_of(self.settings)] if CONTAINER in executors else clusters
 
     async def _note_restart(self) -> None:
         """A server that came up a moment ago was away before; heartbeats could not be written."""

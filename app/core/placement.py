@@ -17,10 +17,11 @@ from app.core.spec import Workflow
 from app.errors import UsageError
 
 PROCESS = "process"
+CONTAINER = "container"
 KUBERNETES = "kubernetes"
 SERVICE = "service"
 """The executor of service nodes; every worker has it, no document names it."""
-IMAGE_EXECUTORS = frozenset({"container", KUBERNETES})
+IMAGE_EXECUTORS = frozenset({CONTAINER, KUBERNETES})
 """Those that run an image."""
 EXECUTORS = frozenset({PROCESS, *IMAGE_EXECUTORS})
 """What HEADRACE_EXECUTORS may list and the field `executor` of a node may name."""

@@ -10,8 +10,6 @@ from collections.abc import Callable
 
 import structlog
 
-from app.core.graph import NodeDef
-from app.core.nodetypes import NodeType, parse_ref
 from app.core.placement import Placement
 from app.core.podspec import PodSpec, Resources
 from app.core.states import NODE_LIVE
@@ -20,6 +18,7 @@ from app.errors import NotFound, Unavailable
 from app.settings import Settings
 from app.store.store import Store
 from workers.executors.base import Launch, Report
+from workers.executors.images import program_of
 from workers.executors.kubernetes.client import (
     CONFLICT,
     FORBIDDEN,
@@ -150,10 +149,7 @@ class KubernetesExecutor:
         key = (graph.workflow, graph.version, node.name)
         found = self._stencils.get(key)
         if found is None:
-            kind = await self._type(node)
-            image = node.image or (kind.image if kind else None)
-            if image is None:
-                raise NotFound(f"nothing gives an image for {node.type}")
+            kind, image = await program_of(node, self._placement, self._store)
             pod = PodSpec(**kind.kubernetes).over(self._base) if kind else self._base
             resources = Resources(**kind.resources) if kind else Resources()
             pattern = Pattern(
@@ -165,13 +161,6 @@ class KubernetesExecutor:
                 self._stencils.clear()
             found = self._stencils[key] = Stencil(pattern)
         return found
-
-    async def _type(self, node: NodeDef) -> NodeType | None:
-        """The manifest on this server, else the type that came by the API; None for a node that names its image."""
-        if node.type is None:
-            return None
-        name, version = parse_ref(node.type) or (node.type, None)
-        return self._placement.manifests.get(node.type) or await self._store.node_types.get(name, version)
 
     # what becomes of them ---------------------------------------------------------------------------------------
 
