@@ -164,3 +164,31 @@ async def test_the_items_of_a_kept_map_are_read_where_it_ran(stage, program):
     ]
     assert (await stage.node(retried, "split:1"))["kept_from"] == run
     assert [each["status"] for each in await stage.store.runs.attempts(retried, "split:1")] == ["succeeded"]
+
+
+async def test_a_child_run_is_kept_with_its_node(stage, program, configure):
+    await configure("child", {"work": {"type": "step"}}, output={"n": 7})
+    nodes = {"sub": {"workflow": "child"}, "price": {"type": "step", "needs": ["sub"]}}
+    run = await stage.run_of(nodes)
+    assert await stage.ended(run) == "failed"
+    program.broken = False
+    retried = await again(stage, run, Ask(run, "retry", "failed"))
+    assert await stage.ended(retried) == "succeeded"
+    before, after = await stage.node(run, "sub"), await stage.node(retried, "sub")
+    assert after["kept_from"] == run
+    assert (after["child"], after["metadata"]) == (before["child"], {"n": 7})
+
+
+async def test_the_edited_config_of_a_map_is_that_of_every_item(stage):
+    stage.by_hand("price")
+    nodes = {"price": {"type": "step", "map": {"over": ["a", "b"], "max_parallel": 1}, "config": {"x": 1}}}
+    run = await stage.run_of(nodes)
+    for _ in range(2):
+        await (await stage.launched("price")).exit(42)
+    assert await stage.ended(run) == "failed"
+    forked = await again(stage, run, Ask(run, "fork", "price", config={"x": "${{ item }}"}))
+    for item in ("a", "b"):
+        program = await (await stage.launched("price")).start()
+        assert program.started.config == {"x": item}
+        await program.succeed()
+    assert await stage.ended(forked) == "succeeded"
