@@ -118,8 +118,10 @@ class Engine:
         names = [keys.run(run), keys.inbox(run), keys.resumed]
         args: list[Arg] = [MAX_SIGNALS]
         early = _reading(guess.graph, guess.signals) if guess is not None else None
+        if early is not None and len(early.refs) > MAX_READ:
+            early = None  # more than one script may read
         if early is not None:
-            (refs, more), *_ = early.pages
+            ((refs, more),) = early.pages
             names += (keys.joins(run), *(keys.node(run, ref) for ref in refs))
             args += more
         fields, raw, now, resumed, *found = await self._batcher.script(LOAD, names, args, run)

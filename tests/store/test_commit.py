@@ -8,8 +8,10 @@ import orjson
 import pytest
 
 from app.core.signals import Signal, SignalKind
+from app.core.states import STEPS
 from app.core.tasks import Task
 from app.errors import CommitConflict
+from app.store.engine import Guess
 from app.store.nodes import StepReport
 from app.store.store import Store
 
@@ -173,3 +175,25 @@ async def test_a_watcher_resumes_between_two_events_that_were_written_together(s
     assert len({identifier for identifier, _ in whole}) == len(whole)
     for position, (identifier, _) in enumerate(whole):
         assert await store.events.read(run, identifier) == whole[position + 1 :]
+
+
+async def test_a_guess_that_needs_more_than_one_script_may_read_is_not_made(store: Store, hand, monkeypatch):
+    monkeypatch.setattr("app.store.engine.MAX_READ", 3)
+    children = {f"c{i}": {"type": "step", "needs": ["a"]} for i in range(5)}
+    readers = {
+        f"r{i}": {
+            "type": "step",
+            "needs": ["a", f"c{i}"],
+            "config": {"from": f"${{{{ nodes.c{i}.status }}}}"},
+        }
+        for i in range(5)
+    }
+    run = await hand.begin({"a": {"type": "step"}, **children, **readers})
+    call, epoch = await hand.started(run, "a")
+    await store.nodes.checkpoint(call, epoch, [StepReport(step) for step in STEPS])
+    plain = await store.engine.load(run)
+    guess = Guess(plain.view.graph, (Signal(SignalKind.DONE, "a"),))
+    guessed = await store.engine.load(run, guess)
+    assert guessed is not None
+    assert len(plain.view.nodes) > 3
+    assert guessed.view.nodes == plain.view.nodes
