@@ -191,7 +191,7 @@ async def test_a_guess_that_needs_more_than_one_script_may_read_is_not_made(stor
     run = await hand.begin({"a": {"type": "step"}, **children, **readers})
     call, epoch = await hand.started(run, "a")
     await store.nodes.checkpoint(call, epoch, [StepReport(step) for step in STEPS])
-    plain = await store.engine.load(run)
+    plain = await hand.load(run)
     guess = Guess(plain.view.graph, (Signal(SignalKind.DONE, "a"),))
     guessed = await store.engine.load(run, guess)
     assert guessed is not None
