@@ -7,6 +7,7 @@ from collections.abc import Callable
 from time import monotonic
 from typing import Any
 
+import aiohttp
 import structlog
 
 from app.joblogs import HEAD, PART, TAIL, JobLog, Part
@@ -111,6 +112,8 @@ class Tail:
             while True:
                 try:
                     chunk = await asyncio.wait_for(content.readany(), FLUSH)
+                except aiohttp.ServerTimeoutError:  # also a TimeoutError, but the stream's own: it is dead
+                    raise
                 except TimeoutError:
                     await self._flush()
                     continue
