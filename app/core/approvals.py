@@ -21,16 +21,9 @@ def begin(round_: Round, ref: str, node: NodeDef, message: str, **fields: Any) -
     """Ask: the node run waits for a decision, at most for its timeout."""
     assert node.approval is not None
     until = 0 if node.approval.timeout_ms is None else round_.now + node.approval.timeout_ms
-    round_.change(
-        ref,
-        *round_.to_ready(ref),
-        NodeStatus.WAITING,
-        y=round_.now,
-        b=round_.now,
-        u=until,
-        am=message,
-        **fields,
-    )
+    path = (*round_.to_ready(ref), NodeStatus.WAITING)
+    now = round_.now
+    round_.change(ref, *path, y=now, b=now, u=until, am=message, **fields).until = until
     if until:
         round_.changes.timers[ref] = until
 

@@ -211,6 +211,8 @@ def _due_waiting(round_: Round, ref: str, node: NodeView) -> None:
         finish_node(round_, ref)
     else:
         round_.changes.timers[ref] = None
+        if round_.doomed(round_.definition(ref)):
+            return  # the sweep cancels it
         round_.enqueue(ref, node.attempt, node.launch)
 
 
@@ -225,7 +227,7 @@ def _due_ready(round_: Round, ref: str, node: NodeView) -> None:
         round_.changes.timers[ref] = deadline
         return
     error = orjson.dumps({"type": "queued_timeout", "message": "it had no turn within its timeout 'queued'"})
-    round_.changes.unready.append((ref, node.attempt, node.launch))
+    round_.unready(ref)
     round_.changes.timers[ref] = None
     round_.change(ref, NodeStatus.FAILED, z=round_.now, x=error)
     finish_node(round_, ref)

@@ -69,7 +69,7 @@ def _visit(round_: Round, ref: str) -> None:
         return  # someone was told that it is approved or rejected: the signal that says so is on its way
     if node.status not in NODE_LIVE:
         if node.status is NodeStatus.READY:
-            round_.changes.unready.append((ref, node.attempt, node.launch))
+            round_.unready(ref)
         cancelled(round_, ref)
     elif definition.map is not None and split_ref(ref)[1] is None:
         _stop_map(round_, ref)
@@ -116,13 +116,17 @@ def resume(round_: Round, signal: Signal) -> None:
 
 def _enqueue_again(round_: Round, ref: str) -> None:
     node, definition = round_.node(ref), round_.definition(ref)
+    if round_.doomed(definition):
+        return  # the sweep cancels it
     if node.status is NodeStatus.READY and definition.kind is Kind.WORKFLOW and node.attempt:
         if children.begin(round_, ref, definition, node.attempt):
             finish_node(round_, ref)
     elif (
         node.status is NodeStatus.READY and node.attempt
     ):  # without an attempt its cache is yet to be looked into
-        round_.changes.ready.append((ref, node.attempt, node.launch))
+        task = (ref, node.attempt, node.launch)
+        if task not in round_.changes.ready:  # it may have become ready in this very decision
+            round_.changes.ready.append(task)
     elif node.status is NodeStatus.RUNNING and definition.map is not None and ":" not in ref:
         round_.defer(Signal(SignalKind.RESUME, ref))
 

@@ -116,6 +116,14 @@ class Round:
             self.changes.timers[ref] = self.now + queued_ms
         self.changes.ready.append((ref, attempt, launch))
 
+    def unready(self, ref: str) -> None:
+        """A ready node run is not to be admitted any more, be it that this very decision had made it ready."""
+        node = self.node(ref)
+        task = (ref, node.attempt, node.launch)
+        if task in self.changes.ready:
+            self.changes.ready.remove(task)
+        self.changes.unready.append(task)
+
     def to_ready(self, ref: str) -> tuple[NodeStatus, ...]:
         """The way of a node run to ready; none for one that is (its cache was looked into)."""
         node = self.view.nodes.get(ref)

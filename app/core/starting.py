@@ -51,6 +51,7 @@ def fail(round_: Round, ref: str, error: ExpressionError, **fields: Value) -> bo
 
 def _wait(round_: Round, ref: str, until: int, fields: dict[str, Value]) -> bool:
     view = round_.change(ref, NodeStatus.READY, NodeStatus.WAITING, y=round_.now, u=until, **fields)
+    view.until = until
     if until <= round_.now:
         round_.change(ref, NodeStatus.SUCCEEDED, z=round_.now)
     else:

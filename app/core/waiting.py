@@ -68,7 +68,7 @@ def _due_child(round_: Round, ref: str, node: NodeView) -> None:
             round_.changes.timers[ref] = node.until
             return
         round_.changes.timers[ref] = None
-        if children.begin(round_, ref, definition, node.attempt):
+        if not round_.doomed(definition) and children.begin(round_, ref, definition, node.attempt):
             finish_node(round_, ref)
         return
     limit = definition.child.limit_ms
@@ -123,5 +123,7 @@ def looked_up(round_: Round, signal: Signal) -> None:
     ref, node = signal.ref, round_.node(signal.ref)
     if node.status is not NodeStatus.READY or node.cache_key != signal.message or node.attempt:
         return
+    if round_.doomed(round_.definition(ref)):
+        return  # the sweep cancels it
     if caching.hit(round_, signal) or starting.run(round_, ref, round_.definition(ref)):
         finish_node(round_, ref)
