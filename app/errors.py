@@ -203,6 +203,10 @@ class EngineFault(HeadraceError):
     code = "engine_error"
 
 
+class NewerSignal(EngineFault):
+    """A signal of a newer release: a worker that can read it must decide it."""
+
+
 class UsageError(HeadraceError):
     """The command was used wrongly."""
 

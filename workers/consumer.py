@@ -146,6 +146,7 @@ class RunHandler:
         self._stream = stream
         self._dispatcher = dispatcher
         self._max_deliveries = settings.max_deliveries
+        self._lease_ms = round(settings.lease * 1000)
         self._wake = wake
         """Told of each new timer, in ms from now."""
         self._guesses: OrderedDict[str, Guess] = OrderedDict()
@@ -156,6 +157,10 @@ class RunHandler:
             loaded = await self._store.engine.load(run, self._guesses.pop(run, None))
             if loaded is None:
                 await self._stream.drop(entry)
+                return
+            if loaded.newer is not None:
+                log.warning("a run is left to newer workers", run=run, reason=loaded.newer)
+                await self._stream.give_back(entry, self._lease_ms)
                 return
             try:
                 await self._advance(entry, loaded)

@@ -10,10 +10,10 @@ import orjson
 
 from app.core.states import RunStatus
 from app.core.tasks import Task
-from app.errors import EngineFault
+from app.errors import EngineFault, NewerSignal
 
-VERSION = 1
-"""Of the encoding. A worker gives an entry of a version it cannot read back, uncounted."""
+VERSION = 2
+"""Of the encoding, as far as this release reads it. A worker gives a run with a newer signal back, uncounted (fault row 30)."""
 
 
 class SignalKind(StrEnum):
@@ -117,6 +117,8 @@ def child_ended(
     )  # fmt: skip
 
 
+_SINCE = {SignalKind.KEPT: 2, SignalKind.CHILD: 2, SignalKind.APPROVAL: 2, SignalKind.CACHE: 2}
+"""The version that a kind came with; a new kind or a new field needs the next one."""
 _SHORT = {"ref": "n", "attempt": "a", "launch": "l", "start": "f", "code": "c", "type": "t", "message": "m",
           "retryable": "r", "infra": "i", "output": "o", "delay": "d"}  # fmt: skip
 _LONG = {short: name for name, short in _SHORT.items()}
@@ -124,8 +126,11 @@ _DEFAULT = Signal(SignalKind.BEGIN)
 
 
 def encode(signal: Signal) -> bytes:
-    """The JSON kept in the inbox: `k` is the kind; fields at their default are left out."""
+    """The JSON kept in the inbox: `k` is the kind, `v` the version that reads it (absent: 1); fields at their default are
+    left out."""
     record: dict[str, Any] = {"k": signal.kind}
+    if signal.kind in _SINCE:
+        record["v"] = _SINCE[signal.kind]
     for name, short in _SHORT.items():
         value = getattr(signal, name)
         if value != getattr(_DEFAULT, name):
@@ -134,9 +139,12 @@ def encode(signal: Signal) -> bytes:
 
 
 def decode(raw: bytes) -> Signal:
-    """The signal of an inbox entry. Raises EngineFault for one that is not of this encoding."""
+    """The signal of an inbox entry. Raises NewerSignal for one of a newer version, EngineFault for what is none."""
     try:
         record = orjson.loads(raw)
+        version = record.pop("v", 1)
+        if version > VERSION:
+            raise NewerSignal(f"a signal of version {version}; this release reads {VERSION}")
         kind = SignalKind(record.pop("k"))
         return Signal(kind, **{_LONG[short]: value for short, value in record.items()})
     except (ValueError, KeyError, TypeError, AttributeError) as error:

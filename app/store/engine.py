@@ -15,7 +15,7 @@ from app.core.pools import Waiting, pools_of
 from app.core.signals import Signal, SignalKind, decode, encode
 from app.core.tasks import Task, timer_member
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
-from app.errors import CommitConflict, EngineFault
+from app.errors import CommitConflict, EngineFault, NewerSignal
 from app.store.admission import Admission, Asking
 from app.store.cached import look_up
 from app.store.client import Arg, Batcher, Script, heard, pairs
@@ -49,6 +49,8 @@ class Loaded:
     now: int
     fault: str | None = None
     """Why the inbox cannot be decided; such a run is failed."""
+    newer: str | None = None
+    """What a newer release must decide; such a run is left to its workers."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -137,6 +139,8 @@ class Engine:
                 early.into(loaded.view, joins, nodes)
             else:
                 await self._read(loaded.view, _reading(graph, loaded.signals))
+        except NewerSignal as newer:
+            loaded.newer = newer.message
         except EngineFault as fault:
             loaded.fault = fault.message
         return loaded

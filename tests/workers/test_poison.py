@@ -49,6 +49,30 @@ async def test_a_poison_signal_fails_its_run_is_kept_and_the_others_flow(site, r
     assert raw in letter[b"d"]
 
 
+async def test_a_signal_of_a_newer_release_waits_for_a_worker_that_reads_it(site):
+    """Fault row 30: while releases are mixed, an older worker leaves it alone, however often it is given it."""
+    (run,) = await site.fire({"a": {"wait": {"duration": "30d"}}})
+
+    async def waits() -> bool:
+        return (await site.node(run, "a"))["status"] == "waiting"
+
+    await site.until(waits, "the run waits")
+    raw = b'{"k":"fly","v":99}'
+    await site.store.batcher.call("RPUSH", site.keys.inbox(run), raw)
+    await site.store.batcher.call("XADD", site.keys.active, "*", "r", run)
+
+    async def given_back() -> bool:
+        rows = await site.store.batcher.call("XPENDING", site.keys.active, "workers", "-", "+", 10)
+        return any(row[2] > 0 and row[3] <= 1 for row in rows)
+
+    await site.until(given_back, "its entry is pending, and no delivery counted")
+    assert await site.store.batcher.call("LRANGE", site.keys.inbox(run), 0, -1) == [raw]
+    assert (await site.store.runs.get(run))["status"] == "running"
+    await site.store.batcher.call("DEL", site.keys.inbox(run))  # a newer worker did it
+    await site.http.post(f"/runs/{run}/cancel")
+    assert await site.ended(run) == "cancelled"
+
+
 async def test_an_entry_that_names_no_run_is_dropped(site):
     await site.store.batcher.call("XADD", site.keys.active, "*", "x", "y")
     await site.store.batcher.call("XADD", site.keys.active, "*", "r", "r0")
