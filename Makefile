@@ -33,7 +33,8 @@ test-containers: setup  ## the tests on a container engine: HEADRACE_TEST_ENGINE
 	HEADRACE_CONFORMANCE=container $(VENV)/python -m pytest -q tests/containers tests/conformance $(ARGS)
 
 test-cluster: setup  ## the tests on a real Kubernetes: HEADRACE_TEST_KUBECONFIG's, else one made here (root)
-	$(VENV)/python -m tests.cluster run -- $(VENV)/python -m pytest -q tests/kubernetes $(ARGS)
+	HEADRACE_CONFORMANCE=kubernetes $(VENV)/python -m tests.cluster run -- \
+		$(VENV)/python -m pytest -q tests/kubernetes tests/conformance $(ARGS)
 
 cluster: setup  ## start a real Kubernetes on this machine and print its KUBECONFIG (root; builds it the first time)
 	@$(VENV)/python -m tests.cluster start

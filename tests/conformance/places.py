@@ -26,8 +26,6 @@ class Place(Protocol):
     name: str
     host: str
     """This machine's address for the nodes."""
-    keeps_logs: bool
-    """Whether logs are served from files of the workers."""
 
     def settings(self, folder: Path) -> dict[str, Any]:
         """What of the settings is this executor's own."""
@@ -45,8 +43,8 @@ class Place(Protocol):
         """kill -9 the program of a run, which knows itself by this pid."""
         ...
 
-    async def present(self, run: str) -> int | None:
-        """How many processes, containers or Jobs of a run there are; None where nobody can tell."""
+    async def present(self, run: str) -> int:
+        """How many processes, containers or Jobs of a run there are."""
         ...
 
     async def clear(self, settings: Settings) -> None:
@@ -55,7 +53,7 @@ class Place(Protocol):
 
 
 class Processes:
-    name, host, keeps_logs = "process", "127.0.0.1", True
+    name, host = "process", "127.0.0.1"
 
     def settings(self, folder: Path) -> dict[str, Any]:
         return {"executors": "process", "node_types": str(folder / "types")}
@@ -70,7 +68,7 @@ class Processes:
     async def kill(self, run: str, pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
 
-    async def present(self, run: str) -> int | None:
+    async def present(self, run: str) -> int:
         found = 0
         for path in Path("/proc").glob("[0-9]*/environ"):
             try:
@@ -116,7 +114,7 @@ class Images:
 
 
 class Containers(Images):
-    name, host, keeps_logs = "container", "127.0.0.1", True
+    name, host = "container", "127.0.0.1"
     busybox, python = BUSYBOX, PYTHON
 
     def __init__(self, engine: TestEngine) -> None:
@@ -144,7 +142,7 @@ class Containers(Images):
         finally:
             await engine.close()
 
-    async def present(self, run: str) -> int | None:
+    async def present(self, run: str) -> int:
         return len(await self._listed({"headrace.dev/run": run}))
 
     async def clear(self, settings: Settings) -> None:
@@ -157,7 +155,7 @@ class Containers(Images):
 
 
 class Jobs(Images):
-    name, keeps_logs = "kubernetes", False
+    name = "kubernetes"
 
     def __init__(self, cluster: TestCluster, namespace: str) -> None:
         self.cluster = cluster
@@ -181,7 +179,7 @@ class Jobs(Images):
         for name in names:
             self._kubectl("exec", name, "--", "sh", "-c", f"kill -9 {pid}")
 
-    async def present(self, run: str) -> int | None:
+    async def present(self, run: str) -> int:
         jobs = json.loads(self._kubectl("get", "jobs", "-l", f"headrace.dev/run={run}", "-o", "json"))
         return len(jobs["items"])
 

@@ -177,8 +177,8 @@ class Cluster:
         return await self.call("GET", self.url(JOBS, "jobs", name))
 
     async def delete_job(self, name: str, uid: str | None = None) -> bool:
-        """Delete it, and its pods in the background. False where there is none (any more) of that UID."""
-        options: dict[str, Any] = {"propagationPolicy": "Background"}
+        """Delete it; it is there until its pods are gone. False where there is none (any more) of that UID."""
+        options: dict[str, Any] = {"propagationPolicy": "Foreground"}
         if uid is not None:
             options["preconditions"] = {"uid": uid}
         try:

@@ -250,7 +250,9 @@ class Observer:
         return None
 
     async def _hindered(self, task: Task, known: Known) -> None:
-        """Say why a launch does not run, when that is new or stands for its heartbeat."""
+        """Say why a launch does not run, when that is new or stands for its heartbeat; of one that must stop it stays said."""
+        if known.deleted or known.job["metadata"].get("deletionTimestamp"):
+            return
         found = reasons.hindrance(known.pods.values(), known.refusal)
         again = found is not None and known.launched and monotonic() - known.told_at > REPEAT
         if found == known.hindrance and not again:
@@ -334,8 +336,12 @@ class Observer:
         known.over = now if known.over is None else known.over
         if stop or status is None or now - known.over > LINGER or not known.launched:
             metadata = known.job["metadata"]
-            await self._cluster.delete_job(metadata["name"], metadata["uid"])
             known.deleted = True
+            try:
+                await self._cluster.delete_job(metadata["name"], metadata["uid"])
+            except ClusterError:
+                known.deleted = False
+                raise
 
 
 async def _nothing() -> None:
