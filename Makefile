@@ -10,7 +10,8 @@ IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-versio
 	--no-emit-package headrace-sdk --no-emit-package headrace-nodes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kafka test-containers test-cluster cluster cluster-images cluster-stop check fmt bench chaos million shapes locust lock clean
+.PHONY: help setup run test test-kafka test-containers test-cluster cluster cluster-images cluster-demo cluster-stop check fmt \
+	bench chaos million shapes locust lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -41,6 +42,9 @@ cluster: setup  ## start a real Kubernetes on this machine and print its KUBECON
 
 cluster-images: setup  ## build Headrace's images and put them into the cluster of make cluster
 	@$(VENV)/python -m tests.cluster images
+
+cluster-demo: setup  ## start it, install Headrace from k8s/overlays/dev, run the demo there as Jobs
+	@$(VENV)/python -m tests.cluster demo
 
 cluster-stop: setup  ## end the cluster of make cluster and remove its state
 	@$(VENV)/python -m tests.cluster stop

@@ -1,4 +1,4 @@
-"""The command: `python -m tests.cluster start | stop | status | build | images | nodes | run`."""
+"""The command: `python -m tests.cluster start | stop | status | build | images | demo | nodes | run`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.cluster import demo
 from tests.cluster.build import KWOK, TOOLS, build
 from tests.cluster.cluster import Cluster, ensure, running, stop
 from tests.cluster.errors import ClusterError
@@ -39,6 +40,9 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("status", help="print the KUBECONFIG of the running cluster; exit 1 when none runs")
     commands.add_parser("build", help="build every binary into the cache")
     commands.add_parser("images", help="build Headrace's images and import them into the running cluster")
+    commands.add_parser(
+        "demo", help="start it, install Headrace from k8s/overlays/dev, and run the demo there"
+    )
     nodes = commands.add_parser("nodes", help="add simulated nodes")
     nodes.add_argument("count", type=int)
     run = commands.add_parser(
@@ -62,6 +66,8 @@ def _do(arguments: argparse.Namespace) -> int:
             print(_demand(root).kubeconfig)
         case "images":
             _load_images(_demand(root))
+        case "demo":
+            demo.show(ensure(root)[0])
         case "nodes":
             _demand(root).simulate_nodes(arguments.count)
         case _:

@@ -38,11 +38,11 @@ class Cluster:
         return self.layout.kubeconfig
 
     def load_image(self, path: Path) -> None:
-        """Import a docker archive, unless it was already; its pods say imagePullPolicy Never."""
-        loaded = self.layout.root / "run" / f"{path.name}.loaded"
-        if not loaded.exists():
+        """Import a docker archive NAME-DIGEST.tar, unless it is what NAME is already; its pods say imagePullPolicy Never."""
+        loaded = self.layout.root / "run" / f"{path.stem.rpartition('-')[0] or path.suffix}.loaded"
+        if not loaded.exists() or loaded.read_text() != path.name:
             images.load_file(self.layout, self.binaries, path)
-            loaded.touch()
+            loaded.write_text(path.name)
 
     def renew_volumes(self) -> None:
         """Empty the volumes whose claims are gone, and offer them again."""
