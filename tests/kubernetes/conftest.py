@@ -24,6 +24,7 @@ from app.store.store import Store
 from tests.cluster.build import build
 from tests.cluster.cluster import Cluster, ensure, stop
 from tests.cluster.headrace_images import archives, base_archive
+from tests.cluster.installation import Installation, install
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import HOST, KUBECONFIG_VARIABLE, Layout, default_root
 
@@ -94,6 +95,16 @@ def python_image(cluster: TestCluster) -> str:
     if cluster.own is not None:
         cluster.own.load_image(base_archive())
     return cluster.image("headrace-base:1")
+
+
+@pytest.fixture(scope="session")
+def installation(cluster: TestCluster) -> Iterator[Installation]:
+    """The dev overlay with this checkout's images, all of it ready; it is gone after the last test."""
+    if cluster.own is None:
+        pytest.fail("the dev overlay's images are named localhost/...: this test needs a cluster of ours")
+    made = install(cluster.own)
+    yield made
+    made.remove()
 
 
 @pytest.fixture
