@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -33,6 +34,7 @@ class ConcurrencyKeys:
         self._batcher = batcher
         self._keys = keys
         self._cancel = cancel
+        self._freeing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     # a workflow is paused ----------------------------------------------------------------------------------------
 
@@ -118,7 +120,7 @@ class ConcurrencyKeys:
             for raw in reply[1]:
                 digest = raw.decode()
                 if digest != NO_LIMIT:
-                    await self._reconcile(workflow, digest)
+                    await self.free(workflow, digest)
                     await self.make_room(workflow, digest)
                 count += await self.promote(workflow, digest)
                 names = [self._keys.limited, self._keys.waiting_keys(workflow)]
@@ -128,14 +130,31 @@ class ConcurrencyKeys:
             if cursor == "0":
                 return count
 
+    async def free(self, workflow: str, digest: str) -> None:
+        """A place is held by a run that goes on; one whose run is over, packed or gone is free.
+
+        Many may ask at once, as each run that is rejected does: they wait for the same look.
+        """
+        key = workflow, digest
+        task = self._freeing.get(key)
+        if task is None:
+            task = self._freeing[key] = asyncio.create_task(self._reconcile(workflow, digest))
+            task.add_done_callback(lambda _: self._freeing.pop(key, None))
+        await asyncio.shield(task)
+
     async def _reconcile(self, workflow: str, digest: str) -> None:
-        """A place is held by a run that goes on; one whose run is over, packed or gone is free."""
-        holders = [run for run, _ in await self.running(workflow, digest)]
-        calls = [self._batcher.call("HGET", self._keys.run(run), "s") for run in holders]
-        for run, call in zip(holders, calls, strict=True):
-            status = await call
-            if status is None or status.decode() in RUN_TERMINAL:
-                await self._batcher.call("ZREM", self._keys.concurrency(workflow, digest), run)
+        places, at = self._keys.concurrency(workflow, digest), 0
+        while raw := await self._batcher.call("ZRANGE", places, at, at + MOST_AT_ONCE - 1):
+            holders = [run.decode() for run in raw]
+            calls = [self._batcher.call("HGET", self._keys.run(run), "s") for run in holders]
+            statuses = await asyncio.gather(*calls)
+            over = [run for run, status in zip(holders, statuses, strict=True)
+                    if status is None or status.decode() in RUN_TERMINAL]  # fmt: skip
+            if over:
+                await self._batcher.call("ZREM", places, *over)
+            if len(holders) < MOST_AT_ONCE:
+                return
+            at += len(holders) - len(over)
 
 
 def _scored(flat: Any) -> list[tuple[str, int]]:

@@ -64,7 +64,9 @@ class Store:
         self.batcher = Batcher(url, settings.redis_timeout)
         lease_ms = round(settings.lease * 1000)
         self.graphs = Graphs(self.batcher, self.keys)
-        self.triggers = Triggers(self.batcher, self.keys, settings.trigger_backlog)
+        self.control = Control(self.batcher, self.keys)
+        self.concurrency = ConcurrencyKeys(self.batcher, self.keys, self.control.cancel)
+        self.triggers = Triggers(self.batcher, self.keys, settings.trigger_backlog, self.concurrency.free)
         self.history = History(self.batcher, self.keys)
         self.archive = ArchiveFiles(Objects(settings.archive_uri)) if settings.archive_uri else None
         archived = Archived(self.archive) if self.archive is not None else None
@@ -73,8 +75,6 @@ class Store:
         self.approvals = Approvals(self.batcher, self.keys)
         self.map_items = MapItems(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
-        self.control = Control(self.batcher, self.keys)
-        self.concurrency = ConcurrencyKeys(self.batcher, self.keys, self.control.cancel)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
         pack_ms = round(settings.pack_after * 1000)
         self.admission = Admission(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any, NamedTuple
@@ -127,14 +127,22 @@ class Placed(StrEnum):
     """Its run waits for a place of its concurrency key, or for its workflow, which is paused."""
     REJECTED = "rejected"
     KNOWN = "known"
-    """It was a run, or rejected, before."""
+    """It was a run, rejected or buried before."""
 
 
 class Triggers:
-    def __init__(self, batcher: Batcher, keys: Keys, backlog: int) -> None:
+    def __init__(
+        self,
+        batcher: Batcher,
+        keys: Keys,
+        backlog: int,
+        free: Callable[[str, str], Awaitable[None]] | None = None,
+    ) -> None:
         self._batcher = batcher
         self._keys = keys
         self._backlog = backlog
+        self._free = free
+        """Takes back the places of a workflow and the digest of its key whose runs are over."""
 
     async def accept(self, trigger: Trigger, ids: tuple[str, str] | None = None) -> Accepted:
         """Store it durably; returns when it is. `ids` are those of new_trigger_ids(), where the caller needs them before.
@@ -227,42 +235,37 @@ class Triggers:
         return await self.place_run(trigger, nodes, limit) is not Placed.KNOWN
 
     async def place_run(
-        self, trigger: QueuedTrigger, nodes: int, limit: Limit | None, kept: int = 0
+        self, trigger: QueuedTrigger, nodes: int, limit: Limit | None, kept: int = 0, *, nested: bool = False
     ) -> Placed:
         """The same, and what became of it. So many of its nodes are `kept` of an earlier run, and there already.
 
-        A child run that is rejected is left in the queue: `refuse_child` then.
+        It is rejected only where the places were looked at and all are held by runs that go on: what an older worker
+        lost would else reject for ever. A child run that is rejected is left in the queue: `refuse_child` then. One
+        that is `nested` has a run above it that holds a place of its key: it is rejected where it would wait for one.
         """
-        record = trigger.record
-        fields: list[str | int | bytes] = [
-            "s", RunStatus.QUEUED, "w", trigger.workflow, "v", trigger.version, "p", orjson.dumps(record["p"]),
-            "n", nodes, "d", kept, "f", 0, "k", 0, "t", trigger.receipt, "src", record["src"],
-        ]  # fmt: skip
-        if record.get("y", DEFAULT_PRIORITY) != DEFAULT_PRIORITY:
-            fields += ["y", record["y"]]
-        if record.get("l"):
-            fields += ["l", orjson.dumps(record["l"])]
-        if record.get("ev") is not None:
-            fields += ["ev", orjson.dumps(record["ev"])]
-        if record.get("up"):
-            fields += ["up", orjson.dumps({k: v for k, v in record["up"].items() if k != "given"})]
-        if limit is not None:
-            fields += ["cl", limit.encode()]
+        keys, run, digest = self._keys, trigger.run, limit.digest if limit else NO_LIMIT
+        fields = _fields(trigger, nodes, kept, limit)
         event = orjson.dumps({"type": "run", "from": None, "to": RunStatus.QUEUED, "at": None})
-        keys, run = self._keys, trigger.run
-        reply = await self._batcher.script(
-            START_RUN,
-            [keys.triggers, keys.receipt(trigger.receipt), keys.run(run), keys.inbox(run), keys.active,
-             keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow), *self._place_of(trigger.workflow, limit)],
-            [GROUP, trigger.entry, run, _BEGIN, event, _CANCEL, trigger.workflow, limit.digest if limit else NO_LIMIT,
-             limit.max if limit else 0, limit.most if limit else -1, rank(record.get("y", 3), 0),
-             limit.refusal if limit and not trigger.is_child else "", len(fields) // 2, *fields],
-            run,
-        )  # fmt: skip
-        return Placed(reply.decode())
+        most = -1 if limit is None else limit.max if nested else limit.most
+        names = [keys.triggers, keys.receipt(trigger.receipt), keys.run(run), keys.inbox(run), keys.active,
+                 keys.events(run), keys.runs, keys.workflow_runs(trigger.workflow),
+                 *self._place_of(trigger.workflow, digest)]  # fmt: skip
 
-    def _place_of(self, workflow: str, limit: Limit | None) -> list[str]:
-        digest, keys = limit.digest if limit else NO_LIMIT, self._keys
+        async def place(refusal: str) -> Placed:
+            args = [GROUP, trigger.entry, run, _BEGIN, event, _CANCEL, trigger.workflow, digest,
+                    limit.max if limit else 0, most, rank(trigger.record.get("y", 3), 0), refusal,
+                    len(fields) // 2, *fields]  # fmt: skip
+            return Placed((await self._batcher.script(START_RUN, names, args, run)).decode())
+
+        placed = await place("")
+        if placed is Placed.REJECTED and limit is not None:
+            if self._free is not None:
+                await self._free(trigger.workflow, digest)
+            placed = await place("" if trigger.is_child else limit.refusal)
+        return placed
+
+    def _place_of(self, workflow: str, digest: str) -> list[str]:
+        keys = self._keys
         return [keys.workflow(workflow), keys.limited, keys.waiting_keys(workflow),
                 keys.concurrency(workflow, digest), keys.concurrency_queue(workflow, digest)]  # fmt: skip
 
@@ -288,6 +291,26 @@ class Triggers:
         """Keep a message of a listener that is no event, as one of the last MOST_REFUSED, its first KEPT_BYTES."""
         fields = ("id", place, "reason", reason, "d", body[:KEPT_BYTES])
         await self._batcher.call("XADD", self._keys.refused, "MAXLEN", "~", MOST_REFUSED, "*", *fields)
+
+
+def _fields(trigger: QueuedTrigger, nodes: int, kept: int, limit: Limit | None) -> list[str | int | bytes]:
+    """Those of the run that a trigger becomes."""
+    record = trigger.record
+    fields: list[str | int | bytes] = [
+        "s", RunStatus.QUEUED, "w", trigger.workflow, "v", trigger.version, "p", orjson.dumps(record["p"]),
+        "n", nodes, "d", kept, "f", 0, "k", 0, "t", trigger.receipt, "src", record["src"],
+    ]  # fmt: skip
+    if record.get("y", DEFAULT_PRIORITY) != DEFAULT_PRIORITY:
+        fields += ["y", record["y"]]
+    if record.get("l"):
+        fields += ["l", orjson.dumps(record["l"])]
+    if record.get("ev") is not None:
+        fields += ["ev", orjson.dumps(record["ev"])]
+    if record.get("up"):
+        fields += ["up", orjson.dumps({k: v for k, v in record["up"].items() if k != "given"})]
+    if limit is not None:
+        fields += ["cl", limit.encode()]
+    return fields
 
 
 def read_trigger(entry: str, fields: Mapping[bytes, bytes]) -> QueuedTrigger:

@@ -101,6 +101,17 @@ async def test_starting_the_run_acknowledges_and_deletes_its_trigger(store: Stor
     assert (await store.batcher.call("XPENDING", store.keys.triggers, "workers"))[0] == 0
 
 
+async def test_a_buried_trigger_becomes_no_run_however_late_it_is_placed(store: Store, hand):
+    """A worker that was frozen while another one buried it: the receipt stands."""
+    await hand.publish({"name": "w", "nodes": NODES})
+    run = await hand.accept()
+    queued = await hand.queued()
+    await store.triggers.bury(queued.entry, queued.receipt, queued.payload, "damaged")
+    assert await store.triggers.start_run(queued, 1) is False
+    assert (await store.triggers.get(queued.receipt))["state"] == "dead"
+    assert await store.batcher.call("EXISTS", store.keys.run(run)) == 0
+
+
 async def test_a_buried_trigger_is_a_dead_letter_once_and_its_receipt_says_why(store: Store, hand):
     accepted = await store.triggers.accept(Trigger("gone", 1, "api", {}))
     queued = await hand.queued()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from app.core.concurrency import NO_LIMIT, Limit, OnLimit
+from app.store.concurrency import MOST_AT_ONCE
 from app.store.store import Store
 from app.store.triggers import Placed
 
@@ -81,6 +84,32 @@ async def test_one_too_many_is_rejected_and_its_receipt_says_why(store: Store, f
     assert receipt["state"] == "rejected"
     assert "'k'" in receipt["reason"]
     assert await store.batcher.call("XLEN", store.keys.triggers) == 0
+
+
+@pytest.mark.parametrize("limit", [Limit("k", 1, OnLimit.REJECT), Limit("k", 1, OnLimit.QUEUE, 0)])
+async def test_a_place_whose_run_is_over_rejects_nothing(store: Store, fire, limit: Limit):
+    """Nothing waits behind it, so no look at waiting runs ever comes to it: the trigger itself looks."""
+    await store.batcher.call("ZADD", store.keys.concurrency("w", limit.digest), 1, "r-gone")
+    run, placed = await fire(limit)
+    assert placed is Placed.STARTED
+    assert await names(store.concurrency.running("w", limit.digest)) == [run]
+    assert (await fire(limit))[1] is Placed.REJECTED
+
+
+async def test_lost_places_are_found_behind_any_number_of_held_ones(store: Store, fire):
+    limit = Limit("k", 10_000)
+    run, _ = await fire(limit)
+    places = store.keys.concurrency("w", limit.digest)
+    held = [(1 + each % 2, f"r-held-{each}") for each in range(MOST_AT_ONCE)]
+    await asyncio.gather(
+        *(store.batcher.call("HSET", store.keys.run(each), "s", "running") for _, each in held)
+    )
+    gone = [(3, f"r-gone-{each}") for each in range(MOST_AT_ONCE)]
+    await store.batcher.call("ZADD", places, *(part for row in [*held, *gone] for part in row))
+    await store.concurrency.free("w", limit.digest)
+    assert await store.batcher.call("ZCARD", places) == len(held) + 1
+    assert await store.batcher.call("ZSCORE", places, run) is not None
+    await store.batcher.call("DEL", *(store.keys.run(each) for _, each in held))
 
 
 async def test_as_many_as_max_queued_wait(fire):

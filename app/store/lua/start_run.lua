@@ -6,15 +6,15 @@
 -- ARGV: group, entry id, run id, signal, event (JSON), signal of a run that was cancelled before,
 --       workflow, digest of the key, runs of the key at a time (0: any number), runs that may go on and wait together
 --       (-1: any number), what its rank adds to the ms, why it is rejected ('': its trigger
---       is left to the caller, who tells the run that waits for it), number of run fields, field, value, ...
--- Replies: 'started'; 'waits'; 'rejected'; 'known': the run was there already.
+--       is left to the caller, who looks whether a place can be freed, or tells the run that waits for it), number of run fields, field, value, ...
+-- Replies: 'started'; 'waits'; 'rejected'; 'known': the run was there already, or its trigger was rejected or buried.
 --@include clock
 --@include push
 local receipt = redis.call('HMGET', KEYS[2], 's', 'cr', 'pz')
 local state, cancelled = receipt[1], receipt[2]
 local reply = 'known'
 -- a finished run may be packed or gone already
-if state ~= 'started' and state ~= 'rejected' and redis.call('EXISTS', KEYS[3]) == 0 then
+if state ~= 'started' and state ~= 'rejected' and state ~= 'dead' and redis.call('EXISTS', KEYS[3]) == 0 then
   local now, most, limit = now_ms(), tonumber(ARGV[9]), tonumber(ARGV[10])
   local waiting = redis.call('ZCARD', KEYS[13])
   local running = most > 0 and redis.call('ZCARD', KEYS[12]) or 0
@@ -51,7 +51,7 @@ end
 if reply == 'rejected' and ARGV[12] == '' then return reply end
 if reply == 'rejected' then
   redis.call('HSET', KEYS[2], 's', 'rejected', 'x', ARGV[12])
-elseif state and state ~= 'rejected' then
+elseif state and state ~= 'rejected' and state ~= 'dead' then
   redis.call('HSET', KEYS[2], 's', 'started')
 end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
