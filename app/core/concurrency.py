@@ -64,6 +64,12 @@ class Limit:
             return f"{self.max} runs{key} go on already, and on_limit is reject"
         return f"{self.max} runs{key} go on and {self.max_queued} wait already (max_queued)"
 
+    def refusal_below(self, run: str) -> str:
+        """Why a child run of a run that has a place is rejected where it would wait for one."""
+        key = f" with the key '{self.key[:200]}'" if self.key else ""
+        return (f"no place is free for it (max: {self.max}{key}), and the run {run} above it keeps its own until this one "
+                "has ended: they would wait for each other")  # fmt: skip
+
     def encode(self) -> bytes:
         """As a run keeps it."""
         return orjson.dumps(

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
+
+import orjson
 
 from app.core.concurrency import NO_LIMIT, Limit, OnLimit, arrival, in_the_way
 from app.core.signals import Signal, SignalKind, encode
@@ -60,6 +62,22 @@ class ConcurrencyKeys:
         """Who waits for a place of a key, and since when (ms), the next first."""
         key = self._keys.concurrency_queue(workflow, digest)
         return _scored(await self._batcher.call("ZRANGE", key, 0, MOST_AT_ONCE - 1, "WITHSCORES"))
+
+    async def held_above(self, workflow: str, digest: str, up: Mapping[str, Any]) -> str | None:
+        """The run above a child run (`up` is the child's) that has a place of a key: it keeps it until the child has ended."""
+        if workflow not in up.get("via", ()):
+            return None
+        place = self._keys.concurrency(workflow, digest)
+        while "r" in up:
+            run = up["r"]
+            held, raw = await asyncio.gather(
+                self._batcher.call("ZSCORE", place, run),
+                self._batcher.call("HGET", self._keys.run(run), "up"),
+            )
+            if held is not None:
+                return run
+            up = orjson.loads(raw) if raw else {}
+        return None
 
     async def promote(self, workflow: str, digest: str) -> int:
         """Let as many begin as there are places for; how many did."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
+
 CHILD = {"work": {"type": "step"}}
+MORE = {"properties": {"more": {"type": "boolean"}}}
 
 
 async def test_the_output_of_the_child_run_is_the_metadata_of_the_node(stage, configure):
@@ -116,6 +119,29 @@ async def test_a_child_run_that_its_workflow_has_no_place_for_is_a_failed_attemp
     assert "on_limit is reject" in node["error"]["message"]
     await program.succeed()
     assert await stage.ended(first) == "succeeded"
+
+
+@pytest.mark.parametrize("on_limit", ["queue", "reject", "cancel_running"])
+async def test_a_child_run_does_not_wait_for_the_place_of_a_run_above_it(stage, configure, on_limit):
+    """Its parent keeps the place until the child has ended. Here the child is two levels below it."""
+    nodes = {"down": {"workflow": "between", "retry": {"max_attempts": 1}}}
+    await configure("tutorial", nodes, concurrency={"max": 1, "on_limit": on_limit})
+    await configure("between", {"up": {"workflow": "tutorial", "retry": {"max_attempts": 3}}})
+    await stage.worker()
+    run = (await stage.trigger("tutorial")).run
+    assert await stage.ended(run) == "failed"
+    (between,), _ = await stage.store.runs.list(workflow="between")
+    node = await stage.node(between["id"], "up")
+    assert (node["attempt"], node["error"]["type"]) == (1, "child_rejected")
+    assert f"the run {run} above it" in node["error"]["message"]
+
+
+async def test_a_child_run_takes_a_free_place_beside_the_run_above_it(stage, configure):
+    nodes = {"again": {"workflow": "tutorial", "when": "params.more", "config": {"more": False}}}
+    await configure("tutorial", nodes, params=MORE, concurrency={"max": 2})
+    await stage.worker()
+    run = (await stage.trigger("tutorial", {"more": True})).run
+    assert await stage.ended(run) == "succeeded"
 
 
 async def test_a_child_run_waits_for_its_place_and_its_node_with_it(stage, configure):
