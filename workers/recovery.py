@@ -76,15 +76,7 @@ class Recovery:
 
     async def sweep_active(self) -> int:
         """Runs with signals, where the stream that should name them was lost."""
-        active = self._streams[0]
-        if not active.made:
-            return 0
-        active.made = False
-        try:
-            count = await self._store.mending.reactivate()
-        except BaseException:
-            active.made = True
-            raise
+        count = await self._store.mending.reactivate()
         if count:
             log.warning("runs put into the stream again", count=count)
         return count

@@ -9,6 +9,7 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | dead | stream | worker | - | dead letters: {kind, id, reason, d} |
 | refused | stream | listener | - | the last messages of listeners that are no events: {id, reason, d} |
 | active | stream | every script that adds a signal | - | runs with signals in their inbox; entry {r} |
+| reactivate | string | who makes the group of active | - | there while runs with signals are to be put into active again |
 | queue | zset (lex) | commit | - | "lane\\|ms\\|version\\|task" of what waits for admission; see app/core/pools.py |
 | waits | hash | admit | - | pool -> "" where lanes wait for it, or "slots member" that it is reserved for |
 | turns:NAME | zset | admit | - | lane -> its turn in the queue of a pool |
@@ -81,6 +82,7 @@ class Keys:
         self.dead = f"{tag}:dead"
         self.refused = f"{tag}:refused"
         self.active = f"{tag}:active"
+        self.reactivate = f"{tag}:reactivate"
         self.ready = f"{tag}:ready"
         self.queue = f"{tag}:queue"
         self.waits = f"{tag}:waits"

@@ -16,6 +16,7 @@ LANES = Script("lanes")
 ENQUEUE = Script("enqueue")
 UNWAIT = Script("unwait")
 REACTIVATE = Script("reactivate")
+REACTIVATED = Script("reactivated")
 
 PAGE = 500
 FILED_AT_ONCE = 64
@@ -54,14 +55,24 @@ class Mending:
         return moved
 
     async def reactivate(self) -> int:
-        """Put every run that has signals into `active`, after the stream was lost; how many."""
-        keys, count, place = self._keys, 0, 0
-        while rows := await self._batcher.call("ZRANGE", keys.runs, place, place + PAGE - 1):
-            runs = [raw.decode() for raw in rows]
-            names = [name for run in runs for name in (keys.run(run), keys.inbox(run))]
-            count += int(await self._batcher.script(REACTIVATE, [keys.active, *names], runs))
-            place += PAGE
-        return count
+        """Put every run that has signals into `active`, where the stream was lost; how many.
+
+        Whoever makes its group marks that, and the mark stays until all runs were gone through. Those are scanned: a page
+        by rank would jump over one for each that is removed meanwhile.
+        """
+        keys, count, place = self._keys, 0, b"0"
+        mark = await self._batcher.call("GET", keys.reactivate)
+        if mark is None:
+            return 0
+        while True:
+            place, rows = await self._batcher.call("ZSCAN", keys.runs, place, "COUNT", PAGE)
+            runs = [raw.decode() for raw, _ in pairs(rows)]
+            if runs:
+                names = [name for run in runs for name in (keys.run(run), keys.inbox(run))]
+                count += int(await self._batcher.script(REACTIVATE, [keys.active, *names], runs))
+            if place == b"0":
+                await self._batcher.script(REACTIVATED, [keys.reactivate], [mark])
+                return count
 
     async def _member(self, task: Task, since: int) -> str:
         """The task as a member of the queue; "" where its run is gone."""

@@ -122,7 +122,8 @@ class Store:
         return store
 
     def stream(self, key: str, consumer: str, group: str = GROUP) -> SharedStream:
-        return SharedStream(self.raw, key, consumer, group)
+        mark = self.keys.reactivate if key == self.keys.active else None
+        return SharedStream(self.raw, key, consumer, group, mark)
 
     async def health(self) -> dict[str, Any]:
         """{reachable, durable, findings: [text], pending_triggers}; never raises."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,10 +10,12 @@ import redis.asyncio as aioredis
 import structlog
 from redis.exceptions import ResponseError
 
-from app.store.client import translate
+from app.store.client import Script, translate
 from app.store.keys import GROUP
 
 log = structlog.get_logger("headrace.streams")
+
+MAKE_GROUP = Script("make_group")
 
 
 @dataclass(slots=True, frozen=True)
@@ -29,15 +32,17 @@ def _fields(flat: list[bytes]) -> dict[bytes, bytes]:
 class SharedStream:
     """One consumer of one stream, over a raw client. The group starts at 0 and is made again where it was lost."""
 
-    def __init__(self, client: aioredis.Redis, key: str, consumer: str, group: str = GROUP) -> None:
+    def __init__(
+        self, client: aioredis.Redis, key: str, consumer: str, group: str = GROUP, mark: str | None = None
+    ) -> None:
+        """`mark` is a key that is set whenever the group had to be made: what the stream held may be lost with it."""
         self._client = client
+        self._mark = [mark] if mark else []
         self._group = group
         self.key = key
         self.consumer = consumer
         self._known = False
         """The group was there: whoever finds it gone must say so."""
-        self.made = False
-        """The group had to be made: what the stream held before may be lost with it."""
 
     async def _command(self, *command: Any) -> Any:
         try:
@@ -52,19 +57,17 @@ class SharedStream:
             return reply
         if self._known:
             log.error("a stream or its group was gone, and is made again", stream=self.key)
-        await self._make_group()
         try:
+            await self._make_group()
             return await self._client.execute_command(*command)
         except Exception as error:
             raise translate(error) from error
 
     async def _make_group(self) -> None:
-        try:
-            await self._client.execute_command("XGROUP", "CREATE", self.key, self._group, "0", "MKSTREAM")
-            self.made = True
-        except ResponseError as error:
-            if not str(error).startswith("BUSYGROUP"):
-                raise translate(error) from error
+        keys = [self.key, *self._mark]
+        await self._client.execute_command(
+            "EVAL", MAKE_GROUP.source, len(keys), *keys, self._group, secrets.token_hex(8)
+        )
 
     async def read(self, count: int, block_ms: int) -> list[Entry]:
         """New entries; waits at most block_ms for the first."""

@@ -177,7 +177,7 @@ async def test_a_run_whose_time_is_over_leaves_its_receipt_and_nothing_else(
     await due(store, run)
     assert await keeper(retention=0.0).sweep() == {"packed": 0, "removed": 1}
     left = {name.decode().removeprefix(store.keys.tag) for name in set(await hand.snapshot()) - before}
-    assert left == {f":t:t{run[1:]}", ":gone", ":w:w:v:1", ":active", ":triggers"}
+    assert left == {f":t:t{run[1:]}", ":gone", ":w:w:v:1", ":active", ":reactivate", ":triggers"}
     with pytest.raises(NotFound):
         await store.runs.get(run)
     assert (await store.triggers.get(f"t{run[1:]}"))["run"] == run
