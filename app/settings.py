@@ -60,6 +60,10 @@ class Settings(BaseSettings):
     """Where Jobs are made."""
     kubernetes_pod: str = ""
     """What every Job's pod has beside what its node type says: JSON as `kubernetes` of a node type."""
+    scheduler: Literal["embedded", "cronjobs"] = "embedded"
+    """Who notices that a schedule is due: the workers; or CronJobs in kubernetes_namespace, and the workers look after."""
+    tick_image: str = ""
+    """The image of the CronJobs' pods, any with Python; empty: nodes_image."""
     kubernetes_rate: float = Field(default=100, gt=0)
     """Jobs that one worker creates per second at most."""
     kubernetes_timeout: float = Field(default=10, gt=0)

@@ -43,6 +43,8 @@ JOB_TIMEOUT = 30
 START_TRIES = 30
 ARQ_PAUSE = 0.5
 """Seconds before arq's loop begins again."""
+RECONCILING = {3, 18, 33, 48}
+"""Seconds of the minute at which one worker compares the CronJobs of a cluster with the schedules."""
 KEEPING = {7, 27, 47}
 """Seconds of the minute at which one worker packs, archives and removes finished runs."""
 
@@ -58,6 +60,15 @@ async def keep(ctx: dict[Any, Any]) -> dict[str, int]:
     runtime: Runtime = ctx["runtime"]
     try:
         return await runtime.retention.sweep()
+    except StoreUnavailable:
+        return {}
+
+
+async def reconcile(ctx: dict[Any, Any]) -> dict[str, int]:
+    """The CronJobs of schedules, as an arq job."""
+    runtime: Runtime = ctx["runtime"]
+    try:
+        return await runtime.cronjobs.sweep() if runtime.cronjobs is not None else {}
     except StoreUnavailable:
         return {}
 
@@ -95,11 +106,15 @@ def arq_worker(runtime: Runtime, pool: ArqRedis) -> Worker:
     tag = runtime.store.keys.tag
     once: dict[str, Any] = {"timeout": JOB_TIMEOUT, "keep_result": 0, "max_tries": 1}
     queue = runtime.store.keys.arq_queue
+    cronjobs = (
+        [cron(reconcile, name=f"cron:cronjobs:{tag}", second=RECONCILING, **once)] if runtime.cronjobs else []
+    )
     return Worker(
         functions=[],
         cron_jobs=[
             cron(sweep, name=f"cron:sweep:{tag}", second=SWEEPS, **once),
             cron(keep, name=f"cron:keep:{tag}", second=KEEPING, **once),
+            *cronjobs,
         ],
         redis_pool=pool,
         queue_name=queue,

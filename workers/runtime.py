@@ -15,6 +15,7 @@ from app.errors import HeadraceError, StoreUnavailable
 from app.settings import Settings
 from app.store.store import Store
 from workers.consumer import RunHandler, StreamLoop, TriggerHandler
+from workers.cronjobs import CronJobs
 from workers.dispatch import Dispatcher
 from workers.executors.base import Executor, Report
 from workers.executors.container.keeper import place_of
@@ -54,7 +55,9 @@ class Runtime:
         self.triggers = StreamLoop(triggers, settings, TriggerHandler(store, triggers, settings))
         self.recovery = Recovery(store, self.dispatcher, [active, triggers], self.id)
         self.retention = Retention(store, settings)
-        self.scheduler = Scheduler(store.schedules, store.workers.now)
+        self.cronjobs = CronJobs(store, settings) if settings.scheduler == "cronjobs" else None
+        changed = self.cronjobs.changed if self.cronjobs is not None else None
+        self.scheduler = Scheduler(store.schedules, store.workers.now, changed)
         self.failed = asyncio.Event()
         self.failure: BaseException | None = None
         self._loops: dict[asyncio.Task[None], str] = {}
@@ -135,6 +138,8 @@ class Runtime:
             task.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         await self.retention.close()
+        if self.cronjobs is not None:
+            await self.cronjobs.close()
         await self.executor.close()
         try:
             await self.store.workers.withdraw(self.id)

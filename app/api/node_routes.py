@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.api import protocol as p
-from app.api.handlers import callbacks, nodes
+from app.api.handlers import callbacks, nodes, ticks
 from app.api.table import API, NODE, Auth, Route
 
 
@@ -75,7 +75,18 @@ CALLBACKS = [
         auth=Auth.PUBLIC,
         request=callbacks.CallbackRequest,
         response=callbacks.CallbackTaken,
-    )
+    ),
+    Route(
+        "POST",
+        f"{API}/ticks/{{token}}",
+        ticks.receive,
+        "A schedule is due, told by the pod of its CronJob",
+        "triggers",
+        auth=Auth.PUBLIC,
+        request=ticks.TickRequest,
+        response=ticks.TicksTaken,
+        status=202,
+    ),
 ]
 
 NODE_PROTOCOL = [*_protocol(NODE), *_protocol(f"{NODE}/items/{{index}}")]

@@ -1,7 +1,7 @@
 """Tokens of attempts: who may speak for one attempt of one node run. Signed, never stored; the store checks that it is live.
 
-A node token opens the node protocol, a callback token only the callback of a service. What is signed differs by the
-purpose, so neither can be turned into the other.
+A node token opens the node protocol, a callback token only the callback of a service, and a tick token lets the pod of a
+CronJob say that its schedule is due. What is signed differs by the purpose, so none can be turned into another.
 """
 
 from __future__ import annotations
@@ -41,6 +41,8 @@ class Purpose:
 
 NODE = Purpose("hn_", b"", "node token")
 CALLBACK = Purpose("hc_", b"callback:", "callback token")
+TICK = Purpose("ht_", b"tick:", "tick token")
+"""Its claims are the workflow, and the schedule as `ref`; it has no end, and fires what is due anyway."""
 
 
 def _signature(secret: bytes, purpose: Purpose, payload: bytes) -> bytes:

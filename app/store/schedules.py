@@ -35,6 +35,11 @@ class Look(NamedTuple):
     workflow: str
     score: str
 
+    @property
+    def changed(self) -> bool:
+        """It was published or resumed since the last look."""
+        return self.score.startswith("-")
+
 
 @dataclass(slots=True)
 class Done:
@@ -97,6 +102,22 @@ class Schedules:
     async def _move(self, look: Look, to: int) -> bool:
         reply = await self._batcher.script(MOVE, [self._keys.schedules], [look.workflow, look.score, to])
         return reply == 1
+
+    async def fire(self, workflow: str, now: int) -> Done:
+        """Somebody says that a workflow's schedules are due: fire what is. Raises StoreUnavailable, Backpressure."""
+        score: bytes | None = await self._batcher.call("ZSCORE", self._keys.schedules, workflow)
+        return await self.look(Look(workflow, score.decode() if score is not None else "0"), now)
+
+    async def workflows(self) -> list[str]:
+        """Every workflow with schedules."""
+        return sorted(
+            name.decode() for name in await self._batcher.call("ZRANGE", self._keys.schedules, 0, -1)
+        )
+
+    async def current(self, workflow: str) -> tuple[list[Schedule], bool] | None:
+        """(schedules, whether they are suspended) of a workflow's current version; None where it is out of use."""
+        found = await self._current(workflow)
+        return None if found is None else (schedules(found[0].triggers), found[1].paused)
 
     async def advance(self, workflow: str, now: int) -> Done:
         """Fire the ticks of a workflow's current version that are due and not fired yet; report those that were missed."""
