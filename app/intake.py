@@ -12,7 +12,7 @@ import orjson
 from app.core.cloudevents import Event
 from app.core.firing import why_dead
 from app.core.listening import Listening, Patterns, matches
-from app.errors import Conflict, ExpressionError, InvalidInput, NotFound, Place, TooLarge
+from app.errors import Conflict, ExpressionError, InvalidInput, NotFound
 from app.published import Published, PublishedCache
 from app.store.triggers import Trigger, Triggers
 from app.store.workflows import Workflows
@@ -22,10 +22,6 @@ FRESH_SECONDS = 1.0
 WHOLE_SECONDS = 60.0
 """How often every workflow's place is compared, whatever the clock of the store did."""
 OVERLAP_MS = 10_000
-AT_ONCE = 16
-"""Workflows that one event fires at a time: each has a payload of its own in memory."""
-MOST_BYTES = 256 << 20
-"""Of an event times the workflows that it may fire: so much is written, at most, for one event."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -90,20 +86,12 @@ class Intake:
     async def take(self, event: Event, prefix: str = "") -> list[Taken]:
         """Durably accepted by every workflow that it concerns and whose name begins with `prefix`; what became of it.
 
-        Raises StoreUnavailable, Backpressure: then take the event again. Raises TooLarge, before anything is accepted.
+        Raises StoreUnavailable, Backpressure: then take the event again.
         """
         names = [name for name in await self._listeners.matching(event["type"]) if name.startswith(prefix)]
-        if len(names) > AT_ONCE and (size := len(orjson.dumps(event))) * len(names) > MOST_BYTES:
-            raise TooLarge(
-                f"An event of {size} bytes for {len(names)} workflows would be {size * len(names)} bytes of triggers; at most "
-                f"{MOST_BYTES} are accepted. Put the data elsewhere and send their address, or narrow the workflows' event types.",
-                [Place("", f"at most {MOST_BYTES // len(names)} bytes are accepted while {len(names)} workflows listen")],
-            )
-        found: list[Taken] = []
-        for at in range(0, len(names), AT_ONCE):
-            fired = await asyncio.gather(*(self._fire(name, event) for name in names[at : at + AT_ONCE]))
-            found += [taken for taken in fired if taken]
-        return found
+        return [
+            taken for taken in await asyncio.gather(*(self._fire(name, event) for name in names)) if taken
+        ]
 
     async def _fire(self, workflow: str, event: Event) -> Taken | None:
         """None where the workflow does not listen for it any more."""

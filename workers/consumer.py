@@ -251,11 +251,18 @@ class TriggerHandler:
         except (ValueError, NotFound, Conflict, InvalidInput, ExpressionError, children.Refused) as error:
             await self._give_up(entry, trigger, error)
             return
-        placed = await self._store.triggers.place_run(trigger, len(graph.nodes), limit, kept)
+        above = None
+        if limit is not None and trigger.is_child:
+            up = trigger.record["up"]
+            above = await self._store.concurrency.held_above(trigger.workflow, limit.digest, up)
+        placed = await self._store.triggers.place_run(
+            trigger, len(graph.nodes), limit, kept, nested=above is not None
+        )
         if limit is None:
             return
         if placed is Placed.REJECTED and trigger.is_child:
-            await self._refuse_child(trigger, "child_rejected", limit.refusal, retryable=True)
+            reason = limit.refusal_below(above) if above else limit.refusal
+            await self._refuse_child(trigger, "child_rejected", reason, retryable=above is None)
         elif placed is Placed.WAITS and limit.on_limit is OnLimit.CANCEL_RUNNING:
             await self._store.concurrency.make_room(trigger.workflow, limit.digest)
 

@@ -17,12 +17,9 @@ PACK = Script("pack")
 REMOVE = Script("remove")
 REMOVE_PART = Script("remove_part")
 CLOSE = Script("close")
-UNPIN = Script("unpin")
 
 PART = 500
 """Node runs whose keys one script removes."""
-PINS = 200
-"""Pins that are looked at at a time."""
 TOLD_MS = 24 * 3600 * 1000
 """How long a machine that was away can still learn that a run is gone, to remove its logs."""
 
@@ -165,32 +162,16 @@ class Retention:
         return await self._batcher.script(PIN, names, [by, CLOSED]) == 1
 
     async def pins(self, run: str) -> tuple[int, bool]:
-        """How many pins a run has, and whether a run that made one is there, or its trigger still waits.
-
-        Pins of others are taken out, so one that is made later always counts. A few taken by chance mostly settle it; all
-        are gone through, page by page, only where none of those holds the run.
-        """
-        pins = self._keys.pins(run)
-        if await self._held(run, await self._batcher.call("SRANDMEMBER", pins, PINS)):
-            return int(await self._batcher.call("SCARD", pins)), True
-        place, closed = b"0", False
-        while True:
-            place, found = await self._batcher.call("SSCAN", pins, place, "COUNT", PINS)
-            closed = closed or CLOSED.encode() in found
-            if await self._held(run, found):
-                return int(await self._batcher.call("SCARD", pins)), True
-            if place == b"0":
-                return int(closed), False
-
-    async def _held(self, run: str, pins: list[bytes]) -> bool:
-        """Whether one of these pins holds the run; those that hold it no more are taken out."""
-        keys, held = self._keys, False
-        makers = [raw.decode() for raw in pins if raw != CLOSED.encode()]
-        for at in range(0, len(makers), PINS):
-            part = makers[at : at + PINS]
-            names = [key for by in part for key in (keys.run(by), keys.packed(by), keys.receipt(receipt_of(by)))]
-            held = await self._batcher.script(UNPIN, [keys.pins(run), *names], part) == 1 or held
-        return held
+        """How many pins a run has, and whether a run that made one is there, or its trigger still waits."""
+        keys = self._keys
+        found = [raw.decode() for raw in await self._batcher.call("SMEMBERS", keys.pins(run))]
+        names = [name for name in found if name != CLOSED]
+        calls = [self._batcher.call("EXISTS", keys.run(name), keys.packed(name)) for name in names]
+        waits = [self._batcher.call("HGET", keys.receipt(receipt_of(name)), "s") for name in names]
+        held = False
+        for call, wait in zip(calls, waits, strict=True):
+            held = bool(await call) or await wait == b"queued" or held
+        return len(found), held
 
     async def close(self, run: str, pins: int) -> int | None:
         """Take no further pins: its data is about to be removed. How many members its pins have now; None where another run

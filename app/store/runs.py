@@ -136,10 +136,7 @@ class Runs:
                 return found
         if record["r"] != run.encode() or record["s"] != b"queued":
             raise NotFound(f"There is no run '{run}'.")
-        version = record["v"]
-        if version == b"0":  # a child run that is to begin with the newest
-            version = await self._batcher.call("HGET", self._keys.workflow((record["w"] or b"").decode()), "version")
-        shown = {"s": b"queued", "w": record["w"], "v": version, "c": record["c"], "src": record["src"], "pz": record["pz"],
+        shown = {"s": b"queued", "w": record["w"], "v": record["v"], "c": record["c"], "src": record["src"], "pz": record["pz"],
                  "t": receipt_of(run).encode()}  # fmt: skip
         found = _run(run, [shown.get(name) for name in RUN_READ])
         assert found is not None
@@ -188,8 +185,7 @@ class Runs:
         workflow, version, status = await self._history.run(run, ("w", "v", "s"))
         if workflow is None or version is None:
             queued = await self._queued(run)
-            known = queued["version"]
-            return await self._graph(queued["workflow"], known) if known else Graph("", 0, [], {}, [], None), NodeStatus.PENDING
+            return await self._graph(queued["workflow"], queued["version"]), NodeStatus.PENDING
         over = status is not None and status.decode() in RUN_TERMINAL
         unknown = NodeStatus.CANCELLED if over else NodeStatus.PENDING
         return await self._graph(workflow.decode(), int(version)), unknown

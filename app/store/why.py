@@ -109,11 +109,9 @@ class Why:
         s, w, v, c, r = await self._batcher.call("HMGET", key, "s", "w", "v", "c", "r")
         if s != b"queued" or r != run.encode():
             raise NotFound(f"There is no run '{run}'.")
-        version = int(v)
-        if version == 0:  # a child run that is to begin with the newest
-            version = int(await self._batcher.call("HGET", self._keys.workflow(w.decode()), "version") or 0)
-        graph = await self._graph(w.decode(), version) if version else NO_GRAPH
-        return RunRecord(run, RunStatus.QUEUED, int(c or 0), taken=False), graph
+        return RunRecord(run, RunStatus.QUEUED, int(c or 0), taken=False), await self._graph(
+            w.decode(), int(v)
+        )
 
     async def _records(self, run: str, refs: Iterable[str]) -> dict[str, Record]:
         names = list(refs)

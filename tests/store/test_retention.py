@@ -382,48 +382,6 @@ async def test_a_run_whose_data_is_about_to_go_takes_no_further_pin(store: Store
     assert await keeper(retention=0.0).sweep() == {"packed": 0, "removed": 1}
 
 
-async def test_pins_of_runs_that_are_gone_are_taken_out_page_by_page(store: Store, hand, monkeypatch):
-    run, other = await five(hand), await five(hand, name="w2")
-    monkeypatch.setattr(retention_module, "PINS", 50)
-    for number in range(700):
-        await store.retention.pin(run, by=f"r{number:024x}")
-    assert await store.retention.pins(run) == (0, False)
-    assert await store.batcher.call("EXISTS", store.keys.pins(run)) == 0
-    await store.retention.pin(run, by=other)
-    assert await store.retention.pins(run) == (1, True)
-
-
-async def test_a_run_with_many_pins_is_not_read_whole(store: Store, hand, monkeypatch):
-    """One that the cache hands out again and again: a few of those that use it say that it is needed."""
-    run = await five(hand)
-    users = [f"r{number:024x}" for number in range(700)]
-    for user in users:
-        await store.retention.pin(run, by=user)
-        await store.batcher.call("SET", store.keys.packed(user), "x")
-    monkeypatch.setattr(retention_module, "PINS", 50)
-    whole, looked = Batcher.script, list[int]()
-
-    def counted(self: Batcher, script: Any, keys: Any, args: Any) -> Any:
-        looked.append(len(args))
-        return whole(self, script, keys, args)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Batcher, "script", counted)
-        assert await store.retention.pins(run) == (700, True)
-    assert looked == [50]
-    await store.batcher.call("DEL", *(store.keys.packed(user) for user in users))
-
-
-async def test_a_pin_made_before_its_trigger_is_there_counts_again_when_the_trigger_is_taken(store: Store, hand):
-    """A retry at the moment of removal: what it keeps must not lose its data."""
-    run, by = await five(hand), "r" + "1" * 24
-    assert await store.retention.pin(run, by)
-    pins, held = await store.retention.pins(run)
-    assert held is False, "neither its run nor its receipt is there yet"
-    assert await store.retention.pin(run, by), "its worker pins it again, and copies what it keeps"
-    assert await store.retention.close(run, pins) is None
-
-
 async def test_a_run_that_was_pinned_meanwhile_is_not_closed(store: Store, hand):
     run = await five(hand)
     await store.retention.pin(run, by="r" + "1" * 24)

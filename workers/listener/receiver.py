@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import structlog
 
 from app.core.cloudevents import read_events
-from app.errors import InputError, TooLarge, Unavailable
+from app.errors import InputError, Unavailable
 from app.intake import Intake
 
 log = structlog.get_logger("headrace.listener")
@@ -56,15 +56,13 @@ class Receiver:
         try:
             events = read_events(message.content_type, message.attributes, message.body)
         except InputError as error:
-            await self._refuse(message, error)
+            details = "; ".join(f"{place.pointer}: {place.detail}" for place in error.places[:8])
+            reason = f"{error.message} {details}".strip()
+            log.error("the message is no event", place=message.place, reason=reason)
+            await self._dead_letter(message.place, reason, message.body)
             return
         for event in events:
-            try:
-                all_taken = await self._intake.take(event)
-            except TooLarge as error:
-                await self._refuse(message, error)
-                continue
-            for taken in all_taken:
+            for taken in await self._intake.take(event):
                 log.info(
                     "event",
                     place=message.place,
@@ -72,10 +70,3 @@ class Receiver:
                     state=taken.state,
                     receipt=taken.receipt,
                 )
-
-    async def _refuse(self, message: Message, error: InputError) -> None:
-        """Keep a message that cannot be taken as a dead letter."""
-        details = "; ".join(f"{place.pointer}: {place.detail}" for place in error.places[:8])
-        reason = f"{error.message} {details}".strip()
-        log.error("the message cannot be taken", place=message.place, reason=reason)
-        await self._dead_letter(message.place, reason, message.body)
