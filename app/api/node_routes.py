@@ -79,7 +79,7 @@ CALLBACKS = [
     Route(
         "POST",
         f"{API}/ticks/{{token}}",
-        ticks.receive,
+        ticks.receive_tick,
         "A schedule is due, told by the pod of its CronJob",
         "triggers",
         auth=Auth.PUBLIC,

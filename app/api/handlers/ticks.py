@@ -46,7 +46,7 @@ class TicksTaken(BaseModel):
     receipts: list[TickReceipt]
 
 
-async def receive(call: Call, api: Api) -> ASGIApp:
+async def receive_tick(call: Call, api: Api) -> ASGIApp:
     """POST /ticks/{token}."""
     claims = verify(api.store.secret, call.params["token"], time.time_ns() // 1_000_000, TICK)
     raw = await call.body()
