@@ -4,32 +4,27 @@ from __future__ import annotations
 
 from app.api import schemas as s
 from app.api.access import Scope
+from app.api.admin_routes import ADMINISTRATION, PAGED, READ, SYSTEM
 from app.api.handlers import (
-    admin,
     approving,
     control,
     events,
     hooks,
     logs,
     mapped,
-    pools,
     retrying,
     runs,
-    system,
     triggering,
     workflows,
 )
 from app.api.node_routes import CALLBACKS, NODE_PROTOCOL
 from app.api.table import API, NODE, RUN, Auth, Route
 
-READ = (Scope.READ,)
 TRIGGER = (Scope.TRIGGER,)
 READ_OR_TRIGGER = (Scope.READ, Scope.TRIGGER)
 WRITE = (Scope.WRITE,)
-ADMIN = (Scope.ADMIN,)
 OPERATE = (Scope.OPERATE,)
 
-_PAGED = ("limit", "cursor")
 _W = f"{API}/workflows/{{workflow}}"
 
 WORKFLOWS = [
@@ -41,7 +36,7 @@ WORKFLOWS = [
         "workflows",
         READ,
         response=s.Page,
-        query=("archived", *_PAGED),
+        query=("archived", *PAGED),
     ),
     Route(
         "PUT",
@@ -127,7 +122,7 @@ TRIGGERING = [
         "triggers",
         READ,
         response=s.Page,
-        query=("state", *_PAGED),
+        query=("state", *PAGED),
     ),
     Route(
         "GET",
@@ -149,10 +144,10 @@ RUNS = [
         "runs",
         READ,
         response=s.Page,
-        query=("workflow", "status", "label", "since", *_PAGED),
+        query=("workflow", "status", "label", "since", *PAGED),
     ),
     Route("GET", RUN, runs.get_run, "One run", "runs", READ),
-    Route("GET", f"{RUN}/nodes", runs.list_nodes, "Its nodes", "runs", READ, response=s.Page, query=_PAGED),
+    Route("GET", f"{RUN}/nodes", runs.list_nodes, "Its nodes", "runs", READ, response=s.Page, query=PAGED),
     Route(
         "GET",
         f"{RUN}/events",
@@ -173,7 +168,7 @@ RUNS = [
         "runs",
         READ,
         response=s.Page,
-        query=("status", *_PAGED),
+        query=("status", *PAGED),
     ),
     Route(
         "GET",
@@ -184,7 +179,7 @@ RUNS = [
         READ,
         auth=Auth.EITHER,
         response=s.MetadataPage,
-        query=_PAGED,
+        query=PAGED,
     ),
     Route(
         "GET",
@@ -194,7 +189,7 @@ RUNS = [
         "runs",
         READ,
         response=s.Page,
-        query=("item", *_PAGED),
+        query=("item", *PAGED),
     ),
     Route(
         "GET",
@@ -311,117 +306,6 @@ APPROVALS = [
         ("approve", approving.approve_node, "Approve: the run goes on"),
         ("reject", approving.reject_node, "Reject: the node fails"),
     )
-]
-
-ADMINISTRATION = [
-    Route(
-        "GET",
-        f"{API}/node-types",
-        admin.list_node_types,
-        "List node types",
-        "node types",
-        READ,
-        response=s.Page,
-    ),
-    Route("GET", f"{API}/node-types/{{name}}", admin.get_node_type, "One node type", "node types", READ),
-    Route(
-        "PUT",
-        f"{API}/node-types/{{name}}",
-        admin.put_node_type,
-        "Register an image as a node type",
-        "node types",
-        ADMIN,
-        request=s.NodeTypeRequest,
-        status=201,
-    ),
-    Route(
-        "GET",
-        f"{API}/node-types/{{name}}/versions",
-        admin.list_node_type_versions,
-        "Its versions",
-        "node types",
-        READ,
-        response=s.Page,
-    ),
-    Route("GET", f"{API}/pools", pools.list_pools, "Pools and their holders", "pools", READ, response=s.Page),
-    Route("GET", f"{API}/pools/{{pool}}", pools.get_pool, "One pool", "pools", READ),
-    Route(
-        "PUT",
-        f"{API}/pools/{{pool}}",
-        pools.put_pool,
-        "Set the slots of a pool",
-        "pools",
-        ADMIN,
-        request=s.PoolRequest,
-    ),
-    Route("GET", f"{API}/keys", admin.list_keys, "List API keys", "keys", ADMIN, response=s.Page),
-    Route(
-        "POST",
-        f"{API}/keys",
-        admin.create_key,
-        "Make an API key",
-        "keys",
-        ADMIN,
-        request=s.KeyRequest,
-        response=s.KeyCreated,
-        status=201,
-    ),
-    Route("DELETE", f"{API}/keys/{{key}}", admin.delete_key, "Revoke an API key", "keys", ADMIN, status=204),
-    Route(
-        "GET",
-        f"{API}/audit",
-        admin.read_audit,
-        "What was done by which key",
-        "keys",
-        ADMIN,
-        response=s.Page,
-        query=("key", "since", *_PAGED),
-    ),
-    Route("GET", f"{API}/session", admin.whoami, "Who I am", "session"),
-    Route(
-        "POST",
-        f"{API}/session",
-        admin.create_session,
-        "Sign in to the UI",
-        "session",
-        auth=Auth.PUBLIC,
-        request=s.SessionRequest,
-    ),
-    Route(
-        "DELETE", f"{API}/session", admin.delete_session, "Sign out", "session", auth=Auth.PUBLIC, status=204
-    ),
-]
-
-SYSTEM = [
-    Route("GET", "/livez", system.livez, "The process answers", "system", auth=Auth.PUBLIC),
-    Route(
-        "GET",
-        "/readyz",
-        system.readyz,
-        "Redis answers and keeps what it acknowledges",
-        "system",
-        auth=Auth.PUBLIC,
-    ),
-    Route("GET", "/metrics", system.metrics, "Prometheus metrics", "system", auth=Auth.PUBLIC),
-    Route("GET", f"{API}/openapi.json", system.openapi, "This document", "system", auth=Auth.PUBLIC),
-    Route("GET", f"{API}/docs", system.docs_page, "Its page", "system", auth=Auth.PUBLIC, hidden=True),
-    Route(
-        "GET",
-        f"{API}/docs/{{asset}}",
-        system.docs_asset,
-        "Files of the page",
-        "system",
-        auth=Auth.PUBLIC,
-        hidden=True,
-    ),
-    Route(
-        "GET",
-        f"{API}/schemas/{{name}}",
-        system.schema,
-        "JSON Schema of workflow or node-type",
-        "system",
-        auth=Auth.PUBLIC,
-    ),
 ]
 
 ROUTES: list[Route] = [
