@@ -4,7 +4,6 @@
     +-- InputError                 what the caller sent is wrong; carries the places
     |   +-- MalformedInput         400  not JSON (or YAML) at all
     |   +-- InvalidInput           422  JSON, but not valid
-    |   |   +-- NotSupported       422  valid by the contract, not executed by this release
     |   +-- TooLarge               413
     |   +-- UnsupportedMedia       415
     +-- AccessError
@@ -75,12 +74,6 @@ class MalformedInput(InputError):
 
 class InvalidInput(InputError):
     """The body is not valid."""
-
-
-class NotSupported(InvalidInput):
-    """This release does not execute a feature that the document uses."""
-
-    code = "not_supported"
 
 
 class TooLarge(InputError):

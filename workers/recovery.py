@@ -8,7 +8,6 @@ from time import monotonic
 import structlog
 
 from app.core.signals import exit_of
-from app.core.states import NODE_LIVE
 from app.core.tasks import Task
 from app.errors import HeadraceError
 from app.store.store import Store
@@ -54,8 +53,8 @@ class Recovery:
         lost = [task for task, since in self._suspects.items() if now - since >= LOST_AFTER]
         states = await workers.states(lost)
         count = 0
-        for task, (status, attempt, launch, _) in zip(lost, states, strict=True):
-            if status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch):
+        for task, state in zip(lost, states, strict=True):
+            if state.lives(task):
                 log.error("a holder of a slot is lost", task=task.encode())
                 gone = exit_of(task, type="lost", message="nothing runs this attempt any more", infra=True)
                 await workers.exited(task.run, gone)

@@ -84,17 +84,6 @@ class ForkRequest(Input):
     version: int | None = Field(None, ge=1, lt=1 << 31, description="Of the workflow; by default the run's.")
 
 
-class Preview(BaseModel):
-    """What a retry or fork would run and keep: one item for each node, in the order of the document."""
-
-    run: str
-    workflow: str
-    version: int
-    counts: dict[str, int]
-    items: list[dict[str, Any]]
-    next_cursor: str | None = None
-
-
 class WorkflowPaused(BaseModel):
     """Since when no further run of the workflow begins; null: they begin."""
 

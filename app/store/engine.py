@@ -277,9 +277,8 @@ def _sections(
     _pairs(args, ((name, count.encode()) for name, count in changes.joins.items()))
     _pairs(args, ((ms, timer_member(run, ref)) for ref, ms in changes.timers.items() if ms is not None))
     _list(args, [timer_member(run, ref) for ref, ms in changes.timers.items() if ms is None])
-    asks = {each.waiting.task for each in asking}
-    ready = [waiting(loaded.view, task) for task in changes.ready]
-    _list(args, [each.encode() for each in ready if each.task not in asks])
+    asks = {tuple(each.waiting.task)[1:] for each in asking}
+    _list(args, [waiting(loaded.view, ready).encode() for ready in changes.ready if ready not in asks])
     _list(args, [waiting(loaded.view, waited).encode() for waited in changes.unready])
     _list(args, [Task(run, *ended).encode() for ended in changes.release])
     args.append(len(held))

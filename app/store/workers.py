@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NamedTuple
 
 import orjson
 
@@ -20,6 +20,21 @@ EXIT = Script("exit")
 
 HEALTH_MS = 10_000
 """A worker that has not renewed its key for so long is dead."""
+
+
+class NodeState(NamedTuple):
+    """What executors and sweeps ask of a node run."""
+
+    status: NodeStatus | None
+    """None where there is no such node run."""
+    attempt: int
+    launch: int
+    stop: str
+    """Why its process must stop; "" while it may go on."""
+
+    def lives(self, task: Task) -> bool:
+        """Whether a launch is the live one; another, or none, is live otherwise."""
+        return self.status in NODE_LIVE and (self.attempt, self.launch) == (task.attempt, task.launch)
 
 
 class Workers:
@@ -140,17 +155,17 @@ class Workers:
     async def is_launching(self, task: Task) -> bool:
         return await self._batcher.call("ZSCORE", self._keys.launches, task.encode()) is not None
 
-    async def states(self, tasks: list[Task]) -> list[tuple[NodeStatus | None, int, int, str]]:
-        """(status, attempt, launch, why it must stop) of each task's node run."""
+    async def states(self, tasks: list[Task]) -> list[NodeState]:
+        """Of each task's node run."""
         calls = [
             self._batcher.call("HMGET", self._keys.node(task.run, task.ref), "s", "a", "l", "t")
             for task in tasks
         ]
-        found: list[tuple[NodeStatus | None, int, int, str]] = []
+        found: list[NodeState] = []
         for call in calls:
             status, attempt, launch, stop = await call
             found.append(
-                (
+                NodeState(
                     NodeStatus(status.decode()) if status else None,
                     int(attempt or 0),
                     int(launch or 0),
@@ -158,6 +173,11 @@ class Workers:
                 )
             )
         return found
+
+    async def goes_on(self, task: Task) -> bool:
+        """Whether a launch is its node run's live one, and nothing says that it must stop."""
+        (state,) = await self.states([task])
+        return state.lives(task) and not state.stop
 
     async def versions(self, runs: list[str]) -> dict[str, tuple[str, int]]:
         """Workflow and version of runs that exist."""

@@ -77,12 +77,8 @@ def check_again(before: Seen, asked: Again, seen: Seen) -> list[str]:
             continue
         if status not in rules.allowed(name):
             wrong.append(f"{name} is {status}, not {' or '.join(sorted(rules.allowed(name)))}")
-        if "map" in node and any(ref in seen.nodes and ref not in asked.items for ref in refs_of(name, node)):
-            found = {ref: seen.nodes.get(ref) for ref in refs_of(name, node)}
-            if found != rules.items(name):
-                wrong.append(f"the items of {name} are {found}, not {rules.items(name)}")
-        if status == "succeeded" and "wait" not in node and seen.metadata.get(name) != rules.metadata(name):
-            wrong.append(f"the metadata of {name} is {seen.metadata.get(name)}, not {rules.metadata(name)}")
+        own = (ref for ref in refs_of(name, node) if ref not in asked.items)
+        wrong += rules.content(name, ran="map" in node and any(ref in seen.nodes for ref in own))
     if seen.run not in rules.run():
         wrong.append(f"the run is {seen.run}, not {' or '.join(rules.run())}")
     return wrong

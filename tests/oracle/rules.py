@@ -51,6 +51,18 @@ class Rules:
         for name in plan.nodes:
             self._before[name] = self._surely_before(name)
 
+    def content(self, name: str, *, ran: bool) -> list[str]:
+        """What is wrong with the items and the metadata of a node; its items are looked at where it `ran` as a map."""
+        node, seen, wrong = self._plan.nodes[name], self._seen, list[str]()
+        if ran:
+            found = {ref: seen.nodes.get(ref) for ref in refs_of(name, node)}
+            if found != self.items(name):
+                wrong.append(f"the items of {name} are {found}, not {self.items(name)}")
+        metadata = seen.metadata.get(name)
+        if seen.nodes[name] == "succeeded" and "wait" not in node and metadata != self.metadata(name):
+            wrong.append(f"the metadata of {name} is {metadata}, not {self.metadata(name)}")
+        return wrong
+
     # conditions -----------------------------------------------------------------------------------------------
 
     def _condition(self, source: str, ended: Iterable[str]) -> frozenset[str]:
@@ -236,12 +248,7 @@ def check(plan: Plan, seen: Seen) -> list[str]:
         if status not in allowed:
             wrong.append(f"{name} is {status}, not {' or '.join(sorted(allowed))}")
         ran = "map" in node and any(ref in seen.nodes for ref in refs_of(name, node))
-        if ran:
-            found = {ref: seen.nodes.get(ref) for ref in refs_of(name, node)}
-            if found != rules.items(name):
-                wrong.append(f"the items of {name} are {found}, not {rules.items(name)}")
-        if status == "succeeded" and "wait" not in node and seen.metadata.get(name) != rules.metadata(name):
-            wrong.append(f"the metadata of {name} is {seen.metadata.get(name)}, not {rules.metadata(name)}")
+        wrong += rules.content(name, ran=ran)
     if seen.run not in rules.run():
         wrong.append(f"the run is {seen.run}, not {' or '.join(rules.run())}")
     return wrong

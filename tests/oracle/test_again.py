@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from app.core.graph import Graph
 from app.core.retrying import Ask
 from app.core.view import Changes, NodeView
-from app.settings import Settings
 from app.store.store import Store
 from app.store.triggers import Trigger, read_trigger
 from tests.oracle import memory, stage
@@ -22,7 +21,7 @@ from tests.oracle.again import Again, check_again, make_again
 from tests.oracle.plans import PARAMS, Drawn, Plan, Taste, make_plan, metadata_of
 from tests.oracle.rules import Seen, check_moves
 from tests.oracle.test_decide import RELAXED, commits_of, explain
-from tests.oracle.test_store import LEASE, RUNS, SEED
+from tests.oracle.test_store import RUNS, SEED
 from tests.unit.core.conftest import World, compiled
 
 
@@ -118,15 +117,6 @@ class Retrier(stage.Driver):
             placed = await worker.store.triggers.place_run(trigger, len(graph.nodes), None, kept)
             made.append(placed == "started")
         assert made == [True, False]
-
-
-@pytest.fixture
-async def stores(settings: Settings) -> AsyncIterator[list[Store]]:
-    """Two workers' connections."""
-    opened = [await Store.open(settings.model_copy(update={"lease": LEASE})) for _ in range(2)]
-    yield opened
-    for store in opened:
-        await store.close()
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + RUNS))

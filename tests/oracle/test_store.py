@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable
 from random import Random
 from typing import Any
 
 import pytest
 
-from app.settings import Settings
 from app.store.store import Store
 from tests.oracle.plans import Taste, make_plan
 from tests.oracle.rules import check, check_moves
@@ -20,17 +19,6 @@ RUNS = int(os.environ.get("ORACLE_RUNS", "12"))
 """How many seeds are played."""
 SEED = int(os.environ.get("ORACLE_SEED", "0"))
 """The first of them; a failure names the one to begin at."""
-LEASE = 0.02
-"""Seconds after which the submission of a dead worker is taken over."""
-
-
-@pytest.fixture
-async def stores(settings: Settings) -> AsyncIterator[list[Store]]:
-    """Two workers' connections."""
-    opened = [await Store.open(settings.model_copy(update={"lease": LEASE})) for _ in range(2)]
-    yield opened
-    for store in opened:
-        await store.close()
 
 
 @pytest.mark.parametrize("seed", range(SEED, SEED + RUNS))

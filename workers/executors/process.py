@@ -21,7 +21,6 @@ from typing import Any
 import structlog
 
 from app.core.signals import Signal, exit_of
-from app.core.states import NODE_LIVE
 from app.core.tasks import Task
 from app.errors import StoreUnavailable, Unavailable
 from app.settings import Settings
@@ -234,14 +233,11 @@ class ProcessExecutor:
         if not tasks:
             return
         now = monotonic()
-        for task, (status, attempt, launch, stop) in zip(
-            tasks, await self._workers.states(tasks), strict=True
-        ):
-            live = status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch)
-            if live and not stop and task not in self._stopping:
+        for task, state in zip(tasks, await self._workers.states(tasks), strict=True):
+            if state.lives(task) and not state.stop and task not in self._stopping:
                 continue
             since = self._over.setdefault(task, now)
-            if stop or task in self._stopping or now - since > LINGER:
+            if state.stop or task in self._stopping or now - since > LINGER:
                 self._stop(task, now)
 
     def _stop(self, task: Task, now: float) -> None:

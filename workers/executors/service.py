@@ -30,7 +30,7 @@ from app.core.services import (
     poll_after,
 )
 from app.core.signals import Signal, SignalKind
-from app.core.states import NODE_LIVE, STEPS, Step
+from app.core.states import STEPS, Step
 from app.core.tasks import Task
 from app.errors import HeadraceError, NotFound, StaleEpoch, StepConflict, StoreUnavailable
 from app.secretfiles import SecretFiles
@@ -302,11 +302,9 @@ class ServiceExecutor:
 
     async def _check(self, tasks: list[Task]) -> None:
         """Break off calls whose attempts have ended; whoever claims them next tells the service."""
-        for task, (status, attempt, launch, _) in zip(
-            tasks, await self._store.workers.states(tasks), strict=True
-        ):
+        for task, state in zip(tasks, await self._store.workers.states(tasks), strict=True):
             running = self._tasks.get(task)
-            if running is None or (status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch)):
+            if running is None or state.lives(task):
                 continue
             if task in self._sending:
                 running.cancel()

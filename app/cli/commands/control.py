@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import uuid
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +9,10 @@ from rich.console import Group, RenderableType
 from rich.text import Text
 
 from app.cli.client import Client, connect, segment
-from app.cli.commands.runs import Run, follow_to_end
+from app.cli.commands.runs import Run, begin
 from app.cli.commands.workflows import Name
 from app.cli.documents import read_object
-from app.cli.output import Format, Output, Quiet, emit, plain, say, table
+from app.cli.output import Format, Output, Quiet, emit, plain, table
 from app.cli.runview import state
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would run and what would be kept.")]
@@ -108,20 +107,7 @@ def _again(
             found = _preview(client, path, body)
             emit(found, output, lambda: _table(found), quiet=quiet, ids=_names(found))
             return
-        headers = {"idempotency-key": key or str(uuid.uuid4())}
-        accepted = client.send("POST", path, body=body, headers=headers, again=True).json()
-        if watch and output is Format.TABLE and not quiet:
-            say(f"run {plain(accepted['run'])}")
-        else:
-            emit(
-                accepted,
-                output,
-                lambda: Text(f"run {plain(accepted['run'])}"),
-                quiet=quiet,
-                ids=[accepted["run"]],
-            )
-        if watch:
-            follow_to_end(client, accepted["run"], live=output is Format.TABLE and not quiet)
+        begin(client, path, body, key, watch, output, quiet)
 
 
 def _preview(client: Client, path: str, body: dict[str, Any]) -> dict[str, Any]:

@@ -58,23 +58,8 @@ def submit(
     extra = {"version": version, "priority": priority, "labels": parse_labels(label or []) or None}
     body |= {name: value for name, value in extra.items() if value is not None}
     with connect() as client:
-        # A key of our own makes the call safe to repeat when its answer is lost.
-        headers = {"idempotency-key": idempotency_key or str(uuid.uuid4())}
         path = f"/workflows/{segment(workflow)}/runs"
-        accepted = client.send("POST", path, body=body, headers=headers, again=True).json()
-        if watch and output is Format.TABLE and not quiet:
-            say(f"run {plain(accepted['run'])}")
-            follow_to_end(client, accepted["run"], live=True)
-            return
-        emit(
-            accepted,
-            output,
-            lambda: Text(f"run {plain(accepted['run'])}"),
-            quiet=quiet,
-            ids=[accepted["run"]],
-        )
-        if watch:
-            follow_to_end(client, accepted["run"], live=False)
+        begin(client, path, body, idempotency_key, watch, output, quiet)
 
 
 @app.command("list")
@@ -238,11 +223,26 @@ def _copy_logs(client: Client, run: str, node: str, query: dict[str, Any]) -> No
         sys.stdout.write("\n")
 
 
-def follow_to_end(client: Client, run: str, *, live: bool) -> None:
-    """Until the run ends; raises typer.Exit where it fails."""
-    if live:
+def begin(
+    client: Client,
+    path: str,
+    body: dict[str, Any],
+    key: str | None,
+    watch: bool,
+    output: Format,
+    quiet: bool,
+) -> None:
+    """Post what makes a run, and say which; with `watch` until the run ends: raises typer.Exit where it fails."""
+    # A key of our own makes the call safe to repeat when its answer is lost.
+    headers = {"idempotency-key": key or str(uuid.uuid4())}
+    accepted = client.send("POST", path, body=body, headers=headers, again=True).json()
+    run = accepted["run"]
+    if watch and output is Format.TABLE and not quiet:
+        say(f"run {plain(run)}")
         _watch(client, run)
-    else:
+        return
+    emit(accepted, output, lambda: Text(f"run {plain(run)}"), quiet=quiet, ids=[run])
+    if watch:
         _exit(_followed(client, run, None))
 
 

@@ -13,9 +13,7 @@ from typing import Any
 import structlog
 
 from app.core.placement import Placement
-from app.core.podspec import PodSpec, Resources
 from app.core.signals import exit_of
-from app.core.states import NODE_LIVE
 from app.core.tasks import Task
 from app.errors import HeadraceError, NotFound, Unavailable
 from app.settings import Settings
@@ -124,17 +122,13 @@ class ContainerExecutor:
         now = await self._store.workers.now()
         await self._store.hindrances.tell(task, reason, message, now)
 
-    async def _live(self, task: Task) -> bool:
-        [(status, attempt, launch, stop)] = await self._store.workers.states([task])
-        return status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch) and not stop
-
     async def _started(self, launch: Launch, pattern: spec.Pattern) -> str | None:
         """The id of the launch's container, which runs or has run; None where there is none and it must not start any more.
 
         Raises Hindered and EngineError for what may pass, and another HeadraceError for what will not.
         """
         name = launch_name(self._site.instance, launch.task)
-        if not await self._live(launch.task):
+        if not await self._store.workers.goes_on(launch.task):
             return await self._adopted(name, pattern, launch.task, running=True)
         always = pattern.pod.image_pull_policy == "Always"
         container = await self._adopted(name, pattern, launch.task, running=False) if always else None
@@ -201,13 +195,8 @@ class ContainerExecutor:
         raise StartError(f"the container could not be started: {error.message}") from error
 
     async def _pattern(self, launch: Launch) -> spec.Pattern:
-        kind, image = await program_of(launch.node, self._placement, self._store)
-        pattern = spec.Pattern(
-            site=self._site, workflow=launch.graph.workflow, version=launch.graph.version, node=launch.node, image=image,
-            entrypoint=tuple((kind.entrypoint if kind else None) or ()),
-            resources=Resources(**kind.resources) if kind else Resources(),
-            pod=PodSpec(**kind.kubernetes) if kind else PodSpec(),
-        )  # fmt: skip
+        program = await program_of(launch.node, self._placement, self._store)
+        pattern = spec.Pattern(self._site, launch.graph.workflow, launch.graph.version, launch.node, *program)
         spec.check(pattern)
         return pattern
 
@@ -219,7 +208,7 @@ class ContainerExecutor:
             raise Hindered("ErrImageNeverPull", f"the image '{image}' is not there, and is not to be pulled")
         pulling = asyncio.create_task(self._pull_once(image, again=again))
         try:
-            while not pulling.done() and await self._live(task):
+            while not pulling.done() and await self._store.workers.goes_on(task):
                 await asyncio.wait({pulling}, timeout=LOOK)
             if not pulling.done():
                 raise Hindered("ImagePullBackOff", "it was stopped while its image was pulled")

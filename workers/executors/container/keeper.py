@@ -19,7 +19,6 @@ import orjson
 import structlog
 
 from app.core.signals import Signal, exit_of
-from app.core.states import NODE_LIVE
 from app.core.tasks import Task
 from app.errors import StoreUnavailable
 from app.logfiles import log_path
@@ -311,15 +310,12 @@ class Keeper:
         if not tasks:
             return
         now, stops = monotonic(), list[Any]()
-        for task, (status, attempt, launch, stop) in zip(
-            tasks, await self._store.workers.states(tasks), strict=True
-        ):
+        for task, state in zip(tasks, await self._store.workers.states(tasks), strict=True):
             kept = self.kept.get(task)
-            live = status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch)
-            if kept is None or (live and not stop and kept.stopping is None):
+            if kept is None or (state.lives(task) and not state.stop and kept.stopping is None):
                 continue
             kept.over = now if kept.over is None else kept.over
-            if stop or kept.stopping is not None or now - kept.over > LINGER:
+            if state.stop or kept.stopping is not None or now - kept.over > LINGER:
                 stops.append(self._stop(kept, now))
         await asyncio.gather(*stops)
 

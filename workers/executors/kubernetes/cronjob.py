@@ -15,7 +15,7 @@ from kubernetes_asyncio import client as k8s
 
 from app.core.podspec import PodSpec
 from app.core.schedules import Schedule
-from workers.executors.kubernetes.manifest import wire
+from workers.executors.kubernetes.manifest import pull_secrets, restricted, restricted_pod, wire
 from workers.executors.naming import INSTANCE, MANAGED, label
 
 KIND = "cronjobs"
@@ -99,26 +99,16 @@ def _pod(ticks: Ticks, url: str) -> k8s.V1PodSpec:
         resources=k8s.V1ResourceRequirements(
             requests={"cpu": "10m", "memory": "32Mi"}, limits={"memory": "64Mi"}
         ),
-        security_context=k8s.V1SecurityContext(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            capabilities=k8s.V1Capabilities(drop=["ALL"]),
-        ),
+        security_context=restricted(),
     )
     return k8s.V1PodSpec(
         restart_policy="Never",
         automount_service_account_token=False,
         enable_service_links=False,
-        security_context=k8s.V1PodSecurityContext(
-            run_as_non_root=True,
-            run_as_user=ticks.pod.run_as_user,
-            seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
-        ),
+        security_context=restricted_pod(ticks.pod.run_as_user),
         containers=[container],
         node_selector=ticks.pod.node_selector or None,
-        image_pull_secrets=[
-            k8s.V1LocalObjectReference(name=name) for name in ticks.pod.image_pull_secrets
-        ] or None,
+        image_pull_secrets=pull_secrets(ticks.pod),
         priority_class_name=ticks.pod.priority_class,
     )  # fmt: skip
 

@@ -11,8 +11,7 @@ from collections.abc import Callable
 import structlog
 
 from app.core.placement import Placement
-from app.core.podspec import PodSpec, Resources
-from app.core.states import NODE_LIVE
+from app.core.podspec import PodSpec
 from app.core.tasks import Task
 from app.errors import NotFound, Unavailable
 from app.settings import Settings
@@ -103,7 +102,7 @@ class KubernetesExecutor:
             return  # taken up again because its pod does not run yet
         stencil = await self._stencil(launch)
         backoff, told = Backoff(), False
-        while await self._live(task):
+        while await self._store.workers.goes_on(task):
             await self._bucket.take()
             try:
                 await cluster.create_job(stencil.job(task, launch.environment()))
@@ -140,22 +139,16 @@ class KubernetesExecutor:
             raise Unavailable("another Job has the name of this launch")
         return True
 
-    async def _live(self, task: Task) -> bool:
-        [(status, attempt, launch, stop)] = await self._store.workers.states([task])
-        return status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch) and not stop
-
     async def _stencil(self, launch: Launch) -> Stencil:
         graph, node = launch.graph, launch.node
         key = (graph.workflow, graph.version, node.name)
         found = self._stencils.get(key)
         if found is None:
-            kind, image = await program_of(node, self._placement, self._store)
-            pod = PodSpec(**kind.kubernetes).over(self._base) if kind else self._base
-            resources = Resources(**kind.resources) if kind else Resources()
+            image, entrypoint, resources, pod = await program_of(node, self._placement, self._store)
             pattern = Pattern(
                 instance=self._settings.prefix, namespace=self._settings.kubernetes_namespace,
-                workflow=graph.workflow, version=graph.version, node=node, image=image,
-                entrypoint=tuple((kind.entrypoint if kind else None) or ()), resources=resources, pod=pod,
+                workflow=graph.workflow, version=graph.version, node=node, image=image, entrypoint=entrypoint,
+                resources=resources, pod=pod.over(self._base),
             )  # fmt: skip
             if len(self._stencils) >= MOST_STENCILS:
                 self._stencils.clear()

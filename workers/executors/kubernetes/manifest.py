@@ -103,12 +103,7 @@ def _pod(pattern: Pattern, environment: Mapping[str, str]) -> k8s.V1PodSpec:
         automount_service_account_token=False,
         enable_service_links=False,
         termination_grace_period_seconds=GRACE_S,
-        security_context=k8s.V1PodSecurityContext(
-            run_as_non_root=True,
-            run_as_user=pod.run_as_user,
-            fs_group=pod.fs_group,
-            seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
-        ),
+        security_context=restricted_pod(pod.run_as_user, pod.fs_group),
         containers=[_container(pattern, environment)],
         volumes=[
             k8s.V1Volume(name="tmp", empty_dir=k8s.V1EmptyDirVolumeSource()),
@@ -122,7 +117,7 @@ def _pod(pattern: Pattern, environment: Mapping[str, str]) -> k8s.V1PodSpec:
             )
             for each in pod.tolerations
         ] or None,
-        image_pull_secrets=[k8s.V1LocalObjectReference(name=name) for name in pod.image_pull_secrets] or None,
+        image_pull_secrets=pull_secrets(pod),
         priority_class_name=pod.priority_class,
         runtime_class_name=pod.runtime_class,
     )  # fmt: skip
@@ -142,11 +137,7 @@ def _container(pattern: Pattern, environment: Mapping[str, str]) -> k8s.V1Contai
         resources=k8s.V1ResourceRequirements(
             requests=resources.requests or None, limits=resources.limits or None
         ),
-        security_context=k8s.V1SecurityContext(
-            allow_privilege_escalation=False,
-            read_only_root_filesystem=True,
-            capabilities=k8s.V1Capabilities(drop=["ALL"]),
-        ),
+        security_context=restricted(),
         termination_message_path=OUTPUT,
         termination_message_policy="File",
         volume_mounts=[
@@ -159,6 +150,29 @@ def _container(pattern: Pattern, environment: Mapping[str, str]) -> k8s.V1Contai
             ),
         ],
     )
+
+
+def restricted_pod(user: int | None, group: int | None = None) -> k8s.V1PodSecurityContext:
+    """What Pod Security `restricted` asks of a pod."""
+    return k8s.V1PodSecurityContext(
+        run_as_non_root=True,
+        run_as_user=user,
+        fs_group=group,
+        seccomp_profile=k8s.V1SeccompProfile(type="RuntimeDefault"),
+    )
+
+
+def restricted() -> k8s.V1SecurityContext:
+    """What Pod Security `restricted` asks of a container, and a root file system that stays as it is."""
+    return k8s.V1SecurityContext(
+        allow_privilege_escalation=False,
+        read_only_root_filesystem=True,
+        capabilities=k8s.V1Capabilities(drop=["ALL"]),
+    )
+
+
+def pull_secrets(pod: PodSpec) -> list[k8s.V1LocalObjectReference] | None:
+    return [k8s.V1LocalObjectReference(name=name) for name in pod.image_pull_secrets] or None
 
 
 def variables(environment: Mapping[str, str]) -> dict[str, str]:

@@ -17,10 +17,10 @@ import structlog
 from app.core.attempts import INFRA_BUDGET
 from app.core.placement import KUBERNETES
 from app.core.signals import Signal, exit_of
-from app.core.states import NODE_LIVE
 from app.core.tasks import Task, split_ref
 from app.errors import NotFound, StoreUnavailable
 from app.store.store import Store
+from app.store.workers import NodeState
 from workers.executors.base import Report
 from workers.executors.kubernetes import reasons
 from workers.executors.kubernetes.client import EVENTS, JOBS, PODS, Cluster, ClusterError
@@ -314,13 +314,12 @@ class Observer:
         first = self._turn % len(tasks)
         return [*tasks, *tasks][first : first + most]
 
-    async def _settle(self, task: Task, state: tuple[Any, int, int, str], now: float) -> None:
+    async def _settle(self, task: Task, state: NodeState, now: float) -> None:
         """What must be done about one launch, which the store says is in such a state."""
-        status, attempt, launch, stop = state
         known = self.known.get(task)
         if known is None or known.deleted:
             return
-        live = status in NODE_LIVE and (attempt, launch) == (task.attempt, task.launch)
+        live = state.lives(task)
         if known.told:
             if (
                 live and now - known.told_at > REPEAT
@@ -328,13 +327,13 @@ class Observer:
                 known.told = False
                 await self._judge(task, known)
             return
-        if live and not stop:
+        if live and not state.stop:
             known.over = None
             if known.hindrance is not None:
                 await self._judge(task, known)
             return
         known.over = now if known.over is None else known.over
-        if stop or status is None or now - known.over > LINGER or not known.launched:
+        if state.stop or state.status is None or now - known.over > LINGER or not known.launched:
             metadata = known.job["metadata"]
             known.deleted = True
             try:
