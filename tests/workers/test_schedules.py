@@ -40,7 +40,13 @@ async def test_after_kill_9_of_every_worker_the_next_one_goes_on_after_the_last_
     for worker in doomed:
         worker.kill()
         worker.wait()
-    # as if they had been dead for six minutes: the time itself cannot be waited for
+
+    async def fired() -> list[dict[str, Any]]:
+        return (await site.http.get("/runs", params={"workflow": "clockwork"})).json()["items"]
+
+    # as if they had been dead for six minutes: the time itself cannot be waited for. What they fired since then, where a minute
+    # ended meanwhile, was not fired in that case.
+    undone = {run["id"] for run in await fired()}
     away = await site.store.workers.now() - 6 * MINUTE
     await site.store.batcher.call("HSET", site.keys.ticks("clockwork"), "often", away)
     await site.store.batcher.call("ZADD", site.keys.schedules, away + MINUTE, "clockwork")
@@ -48,7 +54,7 @@ async def test_after_kill_9_of_every_worker_the_next_one_goes_on_after_the_last_
     await site.worker()
 
     async def ended() -> list[dict[str, Any]] | None:
-        page = (await site.http.get("/runs", params={"workflow": "clockwork"})).json()["items"]
+        page = [run for run in await fired() if run["id"] not in undone]
         return page if len(page) >= 3 and all(run["status"] == "succeeded" for run in page) else None
 
     runs = await site.until(ended, "the ticks of the last three minutes have become runs")
