@@ -11,8 +11,10 @@ same from the parts as from the archived object.
 from __future__ import annotations
 
 import hashlib
+import re
 import tempfile
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 from app.errors import NotFound, Unavailable
@@ -24,6 +26,7 @@ PART = 1 << 20
 HEAD = TAIL = 32 << 20
 """Bytes of each launch's log that are kept from its beginning and from its end."""
 IN_MEMORY = 4 << 20
+_TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)")
 
 
 class Part(NamedTuple):
@@ -153,7 +156,25 @@ class PartsReader:
 def untimed(line: bytes) -> bytes:
     """A line without the time before it."""
     time, space, text = line.partition(b" ")
-    return text if space and time[:1].isdigit() and time.endswith(b"Z") else line
+    return text if space and _TIME.fullmatch(time) else line
+
+
+def moment(word: bytes) -> bytes:
+    """A time before a line, in UTC with nine digits behind the second, so that bytes compare as times do; empty for no time.
+
+    A machine writes it in its own zone.
+    """
+    found = _TIME.fullmatch(word)
+    if found is None:
+        return b""
+    second, fraction, zone = found.groups(default=b"")
+    if zone != b"Z":
+        try:
+            local = datetime.fromisoformat((second + zone).decode())
+            second = local.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S").encode()
+        except (ValueError, OverflowError):
+            return b""
+    return second + b"." + fraction.ljust(9, b"0") + b"Z"
 
 
 def _note(text: str) -> bytes:

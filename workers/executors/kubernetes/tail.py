@@ -10,7 +10,7 @@ from typing import Any
 import aiohttp
 import structlog
 
-from app.joblogs import HEAD, PART, TAIL, JobLog, Part
+from app.joblogs import HEAD, PART, TAIL, JobLog, Part, moment
 from workers.executors.kubernetes.client import MISSING, PODS, Cluster, ClusterError
 from workers.executors.kubernetes.manifest import CONTAINER
 from workers.executors.rate import Backoff
@@ -23,6 +23,8 @@ SILENCE = 300.0
 """Seconds without a byte after which a stream is opened anew."""
 AGAIN = 0.3
 """Seconds before a stream that ended is opened again while its pod goes on."""
+LONGEST = 256 << 10
+"""Bytes of one line; a longer one is kept in lines of this length, each behind the same time."""
 REFUSED = 400
 """What the API server answers while a container has no log yet."""
 
@@ -86,14 +88,20 @@ class Tail:
         self._parts = [part for part in await self._log.parts() if part.pod == self._pod]
         if not self._parts:
             return
-        last = self._parts[-1]
-        content = await self._log.read(last)
-        self._end = last.end
-        lines = content.rstrip(b"\n").split(b"\n")
-        self._since = lines[-1].partition(b" ")[0]
-        self._same = sum(line.partition(b" ")[0] == self._since for line in lines)
-        if last.size < PART:
-            self._open = self._parts.pop() and content
+        self._open, last = b"", self._parts[-1]
+        while self._parts and not self._open:
+            last = self._parts.pop()
+            content = await self._log.read(last)
+            self._open = content[: content.rfind(b"\n") + 1]  # a line that has not ended is received again
+        self._end = last.offset + len(self._open)
+        times = _times(self._open)
+        self._since = times[-1] if times else b""
+        self._same = times.count(self._since)
+        for part in reversed(self._parts):
+            if not times or times[0] != self._since:
+                break
+            times = _times(await self._log.read(part))
+            self._same += times.count(self._since)
 
     # receiving --------------------------------------------------------------------------------------------------
 
@@ -105,10 +113,9 @@ class Tail:
         if self._since:
             params["sinceTime"] = self._since[:19].decode() + "Z"
         known, passed = self._since, self._same
-        self._line = b""
         url = self._cluster.url(PODS, "pods", self._name, "log")
         async with self._cluster.stream(url, params, silence=SILENCE) as content:
-            self._whole = False
+            self._whole, self._line = False, b""
             while True:
                 try:
                     chunk = await asyncio.wait_for(content.readany(), FLUSH)
@@ -119,11 +126,10 @@ class Tail:
                     continue
                 if not chunk:
                     break
-                *lines, self._line = (self._line + chunk).split(b"\n")
                 fresh: list[bytes] = []
-                for line in lines:
-                    time = line.partition(b" ")[0]
-                    if not timed(time):  # not the container's words: the machine says that it has no log
+                for raw in self._lines(chunk):
+                    time, line = _in_utc(raw)
+                    if not time:  # not the container's words: the machine says that it has no log
                         self._lost = True
                         continue
                     if known and time <= known:
@@ -138,6 +144,12 @@ class Tail:
                 if monotonic() - self._written > FLUSH:
                     await self._flush()
         self._whole = True
+
+    def _lines(self, chunk: bytes) -> list[bytes]:
+        """The lines that a chunk ends, without their ends, in pieces where they are too long."""
+        *lines, rest = (self._line + chunk).split(b"\n")
+        *full, self._line = pieces(rest)
+        return [*(piece for line in lines for piece in pieces(line)), *full]
 
     async def take(self, text: bytes) -> None:
         """Keep what was received. Raises Unavailable."""
@@ -158,7 +170,8 @@ class Tail:
     async def _close_part(self) -> None:
         """Write a full part, and leave out of the middle what is too much."""
         start = self._end - len(self._open)
-        full, self._open = self._open[:PART], self._open[PART:]
+        cut = self._open.rfind(b"\n", 0, PART) + 1 or PART  # whole lines: whoever reads on begins with a time
+        full, self._open = self._open[:cut], self._open[cut:]
         await self._log.write(self._pod, start, full)
         self._parts.append(Part(self._pod, start, len(full)))
         while sum(part.size for part in self._parts) > HEAD + TAIL:
@@ -167,15 +180,33 @@ class Tail:
             self._parts.remove(middle)
 
     async def _finish(self) -> None:
-        if self._line and timed(self._line.partition(b" ")[0]):
-            await self.take(self._line)
+        time, line = _in_utc(self._line)
+        if time:
+            await self.take(line)
             self._line = b""
         await self._flush()
 
 
-def timed(word: bytes) -> bool:
-    """Whether a word is the time before a line."""
-    return word[:1].isdigit() and word.endswith(b"Z")
+def pieces(line: bytes) -> list[bytes]:
+    """A line, or what is kept of one that is too long: always cut at the same bytes, so that it can be read again."""
+    if len(line) <= LONGEST:
+        return [line]
+    time, _, text = line.partition(b" ")
+    if not moment(time):
+        return [line[:LONGEST]]
+    return [time + b" " + text[at : at + LONGEST] for at in range(0, len(text), LONGEST)]
+
+
+def _in_utc(line: bytes) -> tuple[bytes, bytes]:
+    """The time before a line, in UTC, and the line behind it; no time where there is none."""
+    word, space, text = line.partition(b" ")
+    time = moment(word)
+    return time, line if time == word else time + space + text
+
+
+def _times(content: bytes) -> list[bytes]:
+    """The times of the lines of a part."""
+    return [moment(line.partition(b" ")[0]) for line in content.removesuffix(b"\n").split(b"\n") if line]
 
 
 def pod_key(pod: dict[str, Any]) -> str:

@@ -1,0 +1,174 @@
+"""A pod's log is received once and whole: in any zone, with lines of any length, however often another reads on."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from app.joblogs import PART, JobLog, PartsReader, moment, untimed
+from app.objects import Objects
+from workers.executors.kubernetes.client import ClusterError, Unreachable
+from workers.executors.kubernetes.tail import LONGEST, Tail
+
+POD = "20260101T000000Z.0a1b2c3d"
+
+
+class Content:
+    """What a stream gives, chunk by chunk; it may end with an error, which aiohttp then raises each time."""
+
+    def __init__(self, chunks: list[bytes], error: Exception | None = None) -> None:
+        self._chunks = chunks
+        self._error = error
+
+    async def readany(self) -> bytes:
+        if self._chunks:
+            return self._chunks.pop(0)
+        if self._error is not None:
+            raise self._error
+        return b""
+
+
+class Pod:
+    """An API server with the log of one pod: a stream gives all lines from the second that is asked for."""
+
+    def __init__(self, text: bytes, *, chunk: int = 1 << 16) -> None:
+        self.text = text
+        self.chunk = chunk
+        self.error: Exception | None = None
+        self.asked: list[str | None] = []
+
+    def url(self, *parts: str) -> str:
+        return "/".join(parts)
+
+    @asynccontextmanager
+    async def stream(self, url: str, params: Mapping[str, str], *, silence: float) -> AsyncGenerator[Content]:
+        since = params.get("sinceTime")
+        self.asked.append(since)
+        lines = self.text.splitlines(keepends=True)
+        text = b"".join(line for line in lines if since is None or line[:19].decode() + "Z" >= since)
+        chunks = [text[at : at + self.chunk] for at in range(0, len(text), self.chunk)]
+        error, self.error = self.error, None
+        try:
+            yield Content(chunks, error)
+        except TimeoutError as broken:
+            raise Unreachable(f"the stream broke off ({type(broken).__name__})") from broken
+
+
+@pytest.fixture
+def log(tmp_path: Path) -> JobLog:
+    return JobLog(Objects(f"file:{tmp_path}"), "r" + "0" * 24, "price", 1, 0)
+
+
+def tail(pod: Any, log: JobLog) -> Tail:
+    return Tail(pod, log, "pod", POD, lambda: True)
+
+
+def at(number: int) -> bytes:
+    return b"2026-01-01T00:%02d:%02d.000000000Z" % divmod(number, 60)
+
+
+async def text_of(log: JobLog) -> bytes:
+    return b"".join([chunk async for chunk in PartsReader(log).more(final=True)])
+
+
+async def test_a_stream_that_was_silent_too_long_is_opened_anew(log: JobLog):
+    pod = Pod(at(0) + b" one\n")
+    pod.error = aiohttp.SocketTimeoutError()
+    assert await tail(pod, log).run()
+    assert pod.asked == [None, "2026-01-01T00:00:00Z"]
+    assert await text_of(log) == b"one\n"
+
+
+async def test_each_part_holds_whole_lines(log: JobLog):
+    lines = [at(number) + b" " + b"%03d" % number * 700 + b"\n" for number in range(700)]
+    assert await tail(Pod(b"".join(lines)), log).run()
+    contents = [await log.read(part) for part in await log.parts()]
+    assert len(contents) > 1
+    assert all(content.endswith(b"\n") and len(content) <= PART for content in contents)
+    assert b"".join(contents) == b"".join(lines)
+
+
+@pytest.mark.parametrize("size", [40, 100, PART - 7, PART])
+async def test_another_reader_goes_on_where_the_parts_end_even_within_a_line(log: JobLog, size: int):
+    text = b"".join(at(number) + b" " + b"%03d" % number * 700 + b"\n" for number in range(700))
+    await log.write(POD, 0, text[:size])
+    assert await tail(Pod(text), log).run()
+    assert await text_of(log) == b"".join(untimed(line) for line in text.splitlines(keepends=True))
+
+
+async def test_lines_of_one_moment_that_fill_parts_are_not_received_twice(log: JobLog):
+    text = b"".join(at(0) + b" " + b"%03d" % number * 700 + b"\n" for number in range(700))
+    assert await tail(Pod(text[: 2 * PART]), log).run()
+    assert await tail(Pod(text), log).run()
+    assert await text_of(log) == b"".join(untimed(line) for line in text.splitlines(keepends=True))
+
+
+async def test_a_line_without_an_end_is_kept_in_pieces_and_again_the_same(log: JobLog):
+    pod = Pod(at(0) + b" " + b"x" * (3 * LONGEST + 5) + b"\n" + at(1) + b" end\n")
+    reader = tail(pod, log)
+    for _ in range(2):  # the second time the parts are there
+        assert await reader.run()
+        assert await text_of(log) == (b"x" * LONGEST + b"\n") * 3 + b"xxxxx\nend\n"
+        reader = tail(pod, log)
+
+
+@pytest.mark.parametrize(
+    ("word", "utc"),
+    [
+        (b"2026-01-01T00:30:00.5+02:00", b"2025-12-31T22:30:00.500000000Z"),
+        (b"2026-01-01T00:30:00.123456789-05:30", b"2026-01-01T06:00:00.123456789Z"),
+        (b"2026-01-01T00:30:00Z", b"2026-01-01T00:30:00.000000000Z"),
+        (b"2026-13-01T00:30:00+02:00", b""),
+        (b"unable", b""),
+    ],
+)
+def test_the_time_before_a_line_is_told_in_utc(word: bytes, utc: bytes):
+    assert moment(word) == utc
+
+
+async def test_a_machine_may_tell_its_times_in_its_own_zone(log: JobLog):
+    pod = Pod(b"2026-01-01T02:00:00.5+02:00 one\n2026-01-01T02:00:01.5+02:00 two\n")
+    assert await tail(pod, log).run()
+    assert await text_of(log) == b"one\ntwo\n"
+    pod = Pod(pod.text + b"2026-01-01T02:00:01.5+02:00 three\n")
+    assert await tail(pod, log).run()
+    assert pod.asked == ["2026-01-01T00:00:01Z"]
+    assert await text_of(log) == b"one\ntwo\nthree\n"
+
+
+async def test_what_a_machine_says_instead_of_a_log_is_no_line_of_it(log: JobLog):
+    assert not await tail(Pod(b"unable to retrieve container logs\n"), log).run()
+    assert await text_of(log) == b""
+
+
+async def test_a_last_line_without_an_end_is_kept_though_its_pod_is_gone_when_it_is_asked_again(log: JobLog):
+    class Vanishes(Pod):
+        @asynccontextmanager
+        async def stream(
+            self, url: str, params: Mapping[str, str], *, silence: float
+        ) -> AsyncGenerator[Content]:
+            if self.asked:
+                raise ClusterError(404, "NotFound", "no pod")
+            async with super().stream(url, params, silence=silence) as content:
+                yield content
+
+    pod: Any = Vanishes(at(0) + b" one\n" + at(1) + b" last words")
+    assert await Tail(pod, log, "pod", POD, lambda: False).run()
+    assert await text_of(log) == b"one\nlast words\n"
+
+
+async def test_a_pod_that_is_not_there_any_more_has_no_log(log: JobLog):
+    class Gone(Pod):
+        @asynccontextmanager
+        async def stream(
+            self, url: str, params: Mapping[str, str], *, silence: float
+        ) -> AsyncGenerator[Content]:
+            raise ClusterError(404, "NotFound", "no pod")
+            yield Content([])
+
+    assert not await tail(Gone(b""), log).run()
