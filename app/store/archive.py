@@ -22,6 +22,7 @@ import orjson
 
 from app.errors import EngineFault, NotFound, Unavailable
 from app.objects import Objects
+from app.store.ids import made_at
 
 FORMAT = 1
 IN_MEMORY = 8 << 20
@@ -93,7 +94,7 @@ class ArchiveFiles:
 def path_of(run: str) -> str:
     """The place of a run's history, known from its id alone. Raises NotFound for what is no id."""
     try:
-        day = datetime.fromtimestamp(int(run[1:12], 16) / 1000, UTC)
+        day = datetime.fromtimestamp(made_at(run) / 1000, UTC)
     except (ValueError, OverflowError, OSError):
         raise NotFound(f"There is no run '{run}'.") from None
     return f"runs/{day:%Y/%m/%d}/{run}.ndjson.gz"

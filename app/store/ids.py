@@ -20,3 +20,8 @@ def new_trigger_ids() -> tuple[str, str]:
 def receipt_of(run: str) -> str:
     """The receipt of the trigger that a run came from."""
     return f"t{run[1:]}"
+
+
+def made_at(id_: str) -> int:
+    """ms since the epoch when a run's or receipt's id was made, by the clock of who made it."""
+    return int(id_[1:12], 16)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from app.core.graph import Graph
@@ -9,7 +10,7 @@ from app.core.states import NODE_LIVE, RUN_TERMINAL, RunStatus
 from app.store.cached import CLOSED, PIN
 from app.store.client import Batcher, Script, pairs
 from app.store.history import History
-from app.store.ids import receipt_of
+from app.store.ids import made_at, receipt_of
 from app.store.keys import Keys
 from app.store.packed import MOST_BYTES, MOST_NODES, pack
 
@@ -17,9 +18,14 @@ PACK = Script("pack")
 REMOVE = Script("remove")
 REMOVE_PART = Script("remove_part")
 CLOSE = Script("close")
+UNPIN = Script("unpin")
 
 PART = 500
 """Node runs whose keys one script removes."""
+PINS = 200
+"""Pins that are looked at at a time."""
+PINNED_MS = 60_000
+"""How long after its id was made a run may still get the trigger that its pin was made for."""
 TOLD_MS = 24 * 3600 * 1000
 """How long a machine that was away can still learn that a run is gone, to remove its logs."""
 
@@ -162,16 +168,41 @@ class Retention:
         return await self._batcher.script(PIN, names, [by, CLOSED]) == 1
 
     async def pins(self, run: str) -> tuple[int, bool]:
-        """How many pins a run has, and whether a run that made one is there, or its trigger still waits."""
-        keys = self._keys
-        found = [raw.decode() for raw in await self._batcher.call("SMEMBERS", keys.pins(run))]
-        names = [name for name in found if name != CLOSED]
-        calls = [self._batcher.call("EXISTS", keys.run(name), keys.packed(name)) for name in names]
-        waits = [self._batcher.call("HGET", keys.receipt(receipt_of(name)), "s") for name in names]
-        held = False
-        for call, wait in zip(calls, waits, strict=True):
-            held = bool(await call) or await wait == b"queued" or held
-        return len(found), held
+        """How many pins a run has, and whether one of them holds it: the run that made it is there, its trigger waits, or
+        it was made a moment ago.
+
+        The others are taken out, so one that is made again always counts. A few taken by chance mostly settle it; where
+        most of those were dead all are gone through, page by page, so that there are never more of the dead than of the
+        living for long.
+        """
+        pins = self._keys.pins(run)
+        some = await self._batcher.call("SRANDMEMBER", pins, PINS)
+        held = await self._held(run, some)
+        if 2 * held > len(some):
+            return int(await self._batcher.call("SCARD", pins)), True
+        place, closed, held = b"0", False, 0
+        while True:
+            place, found = await self._batcher.call("SSCAN", pins, place, "COUNT", PINS)
+            closed = closed or CLOSED.encode() in found
+            held += await self._held(run, found)
+            if place == b"0":
+                break
+        if not held:
+            return int(closed), False
+        return int(await self._batcher.call("SCARD", pins)), True
+
+    async def _held(self, run: str, pins: Sequence[bytes]) -> int:
+        """How many of these pins hold the run; those that hold it no more are taken out."""
+        keys, held = self._keys, 0
+        makers = [raw.decode() for raw in pins if raw != CLOSED.encode()]
+        for at in range(0, len(makers), PINS):
+            part = makers[at : at + PINS]
+            names = [
+                key for by in part for key in (keys.run(by), keys.packed(by), keys.receipt(receipt_of(by)))
+            ]
+            args = [value for by in part for value in (by, made_at(by) + PINNED_MS)]
+            held += await self._batcher.script(UNPIN, [keys.pins(run), *names], args)
+        return held
 
     async def close(self, run: str, pins: int) -> int | None:
         """Take no further pins: its data is about to be removed. How many members its pins have now; None where another run

@@ -21,6 +21,7 @@ from app.core.states import RUN_TERMINAL, NodeStatus
 from app.errors import NotFound, RunNotFinished
 from app.store.client import Arg, Batcher, Script
 from app.store.history import History
+from app.store.ids import made_at
 from app.store.keys import Keys
 from app.store.retention import Retention
 from app.store.triggers import QueuedTrigger
@@ -170,7 +171,7 @@ class Takeover:
 
 def _given(metadata: bytes, run: str) -> Record:
     """A node run that was given its metadata: it ended when its run was asked for."""
-    at = b"%d" % int(run[1:12], 16)
+    at = b"%d" % made_at(run)
     return {b"s": NodeStatus.SUCCEEDED.encode(), b"m": metadata, b"y": at, b"z": at, b"kr": run.encode()}
 
 
@@ -206,7 +207,7 @@ class _Copying:
             return True
         keys, run = self._keys, self._trigger.run
         names = [keys.receipt(self._trigger.receipt), keys.run(run), keys.finished, *self._names]
-        due = int(run[1:12], 16) + LOOK_MS
+        due = made_at(run) + LOOK_MS
         args = [run, due, *self._args]
         self._names, self._args, self._bytes = [], [], 0
         return await self._batcher.script(TAKE_OVER, names, args, run) == 1

@@ -50,6 +50,16 @@ async def test_a_retry_is_a_new_run_that_names_the_old_one(
     assert await store.retention.pins(run) == (1, True)
 
 
+async def test_a_run_that_is_being_removed_is_not_retried(api: httpx.AsyncClient, ended: Ended, store: Store):
+    """One of the two wins: after the removal has begun nothing is accepted that would lose what it keeps."""
+    run = await ended()
+    assert await store.retention.close(run, 0) == 1
+    answer = await api.post(f"/api/v1/runs/{run}/retry", json={"from": "failed"})
+    assert (answer.status_code, answer.json()["type"].rsplit("/", 1)[-1]) == (409, "conflict")
+    assert "is being removed" in answer.json()["title"] + answer.json()["detail"]
+    assert await store.batcher.call("XLEN", store.keys.triggers) == 0
+
+
 async def test_failed_is_where_a_retry_begins_when_nothing_is_said(api: httpx.AsyncClient, ended: Ended):
     answer = await api.post(f"/api/v1/runs/{await ended('succeeded', 'failed')}/retry?dry_run=true")
     assert actions(answer) == {"read": ("keep", None), "publish": ("run", "status")}

@@ -14,6 +14,7 @@ from app.errors import EngineFault, NotFound, Unavailable
 from app.settings import Settings
 from app.store import retention as retention_module
 from app.store.client import Batcher
+from app.store.ids import new_trigger_ids
 from app.store.store import Store
 from tests.store.test_engine_fault import end_by_fault
 from workers.retention import Retention
@@ -380,6 +381,69 @@ async def test_a_run_whose_data_is_about_to_go_takes_no_further_pin(store: Store
     assert await store.retention.pin(run, by="r" + "1" * 24) is False
     assert await store.retention.pins(run) == (1, False)
     assert await keeper(retention=0.0).sweep() == {"packed": 0, "removed": 1}
+
+
+def users(count: int) -> list[str]:
+    """Ids of runs, made long ago."""
+    return [f"r{number:024x}" for number in range(count)]
+
+
+async def test_pins_of_runs_that_are_gone_are_taken_out_page_by_page(store: Store, hand, monkeypatch):
+    run, other = await five(hand), await five(hand, name="w2")
+    monkeypatch.setattr(retention_module, "PINS", 50)
+    for user in users(700):
+        await store.retention.pin(run, by=user)
+    assert await store.retention.pins(run) == (0, False)
+    assert await store.batcher.call("EXISTS", store.keys.pins(run)) == 0
+    await store.retention.pin(run, by=other)
+    assert await store.retention.pins(run) == (1, True)
+
+
+async def test_dead_pins_go_while_living_ones_hold_the_run(store: Store, hand, monkeypatch):
+    """Else those of a run that the cache hands out for years would grow with every run that used it."""
+    run, other = await five(hand), await five(hand, name="w2")
+    monkeypatch.setattr(retention_module, "PINS", 50)
+    for user in [*users(300), other]:
+        await store.retention.pin(run, by=user)
+    assert await store.retention.pins(run) == (1, True)
+
+
+async def test_a_run_with_many_pins_is_not_read_whole(store: Store, hand, monkeypatch):
+    """A few of those that use it say that it is needed."""
+    run, living = await five(hand), users(700)
+    for user in living:
+        await store.retention.pin(run, by=user)
+        await store.batcher.call("SET", store.keys.packed(user), "x")
+    monkeypatch.setattr(retention_module, "PINS", 50)
+    whole, looked = Batcher.script, list[int]()
+
+    def counted(self: Batcher, script: Any, keys: Any, args: Any) -> Any:
+        looked.append(len(args) // 2)
+        return whole(self, script, keys, args)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Batcher, "script", counted)
+        assert await store.retention.pins(run) == (700, True)
+    assert looked == [50]
+    await store.batcher.call("DEL", *(store.keys.packed(user) for user in living))
+
+
+async def test_a_pin_that_was_taken_out_counts_again_when_it_is_made_again(store: Store, hand):
+    """A worker that takes up a retry pins once more: the removal that looked before is put off, and what is kept is there."""
+    run, (by,) = await five(hand), users(1)
+    assert await store.retention.pin(run, by)
+    pins, held = await store.retention.pins(run)
+    assert held is False, "neither its run nor its receipt is there"
+    assert await store.retention.pin(run, by), "its worker pins it again, and copies what it keeps"
+    assert await store.retention.close(run, pins) is None
+
+
+async def test_a_pin_holds_a_run_until_its_trigger_can_be_there(store: Store, hand, keeper):
+    """A retry is pinned first and accepted then: a removal between both is put off."""
+    run, (_, by) = await five(hand), new_trigger_ids()
+    assert await store.retention.pin(run, by)
+    assert await store.retention.pins(run) == (1, True)
+    assert await keeper(retention=0.0).sweep() == {"packed": 0, "removed": 0}
 
 
 async def test_a_run_that_was_pinned_meanwhile_is_not_closed(store: Store, hand):

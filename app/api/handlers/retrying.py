@@ -85,7 +85,8 @@ async def _again(call: Call, api: Api, ask: Ask, version: int | None) -> ASGIApp
         raise Conflict("Everything of this run ended well. To run it again ask for a node, or for all.")
     trigger = replace(_trigger(ask, source, published, params), scope=scope, key=key, digest=digest)
     ids = new_trigger_ids()
-    await api.store.retention.pin(ask.of, ids[1])
+    if not await api.store.retention.pin(ask.of, ids[1]):
+        raise Conflict(f"Run '{ask.of}' is being removed: its time to be kept is over.")
     return told(await accept(api, trigger, ids))
 
 
