@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 
@@ -12,7 +13,7 @@ import orjson
 from app.core.cloudevents import Event
 from app.core.firing import why_dead
 from app.core.listening import Listening, Patterns, matches
-from app.errors import Conflict, ExpressionError, InvalidInput, NotFound
+from app.errors import Conflict, ExpressionError, InvalidInput, NotFound, Place, TooLarge
 from app.published import Published, PublishedCache
 from app.store.triggers import Trigger, Triggers
 from app.store.workflows import Workflows
@@ -22,6 +23,12 @@ FRESH_SECONDS = 1.0
 WHOLE_SECONDS = 60.0
 """How often every workflow's place is compared, whatever the clock of the store did."""
 OVERLAP_MS = 10_000
+AT_ONCE = 16
+"""Workflows that one event fires at a time: the trigger of each is built in memory."""
+MOST_BYTES = 128 << 20
+"""Of triggers that one call may fire: so much is written to the store for it, at most."""
+TRIGGER_BYTES = 1 << 10
+"""Of a trigger and its receipt, beside the event."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -83,15 +90,22 @@ class Intake:
         self._published = published
         self._listeners = listeners
 
-    async def take(self, event: Event, prefix: str = "") -> list[Taken]:
-        """Durably accepted by every workflow that it concerns and whose name begins with `prefix`; what became of it.
+    async def take(self, events: Sequence[Event], prefix: str = "") -> list[Taken]:
+        """Durably accepted by every workflow that they concern and whose name begins with `prefix`; what became of them.
 
-        Raises StoreUnavailable, Backpressure: then take the event again.
+        Raises StoreUnavailable, Backpressure: then take them again. Raises TooLarge, before anything is accepted.
         """
-        names = [name for name in await self._listeners.matching(event["type"]) if name.startswith(prefix)]
-        return [
-            taken for taken in await asyncio.gather(*(self._fire(name, event) for name in names)) if taken
+        concerned = [
+            [name for name in await self._listeners.matching(event["type"]) if name.startswith(prefix)]
+            for event in events
         ]
+        _bound(events, [len(names) for names in concerned])
+        found: list[Taken] = []
+        for event, names in zip(events, concerned, strict=True):
+            for at in range(0, len(names), AT_ONCE):
+                fired = await asyncio.gather(*(self._fire(name, event) for name in names[at : at + AT_ONCE]))
+                found += [taken for taken in fired if taken]
+        return found
 
     async def _fire(self, workflow: str, event: Event) -> Taken | None:
         """None where the workflow does not listen for it any more."""
@@ -116,6 +130,23 @@ class Intake:
             state = "duplicate" if accepted.repeated else accepted.state
             return Taken(event["id"], workflow, listening.name, state, accepted.receipt, accepted.run)
         return Taken(event["id"], workflow, fitting[0].name, "filtered") if fitting else None
+
+
+def _bound(events: Sequence[Event], fired: Sequence[int]) -> None:
+    """Raises TooLarge where the triggers of so many workflows by each event would be too much for one call."""
+    if sum(fired) <= AT_ONCE:
+        return
+    sizes = [
+        (len(orjson.dumps(event)) + TRIGGER_BYTES) * count for event, count in zip(events, fired, strict=True)
+    ]
+    if sum(sizes) > MOST_BYTES:
+        at = max(range(len(sizes)), key=sizes.__getitem__)
+        raise TooLarge(
+            f"Event '{events[at]['id'][:100]}' and {len(events) - 1} others would fire {sum(fired)} triggers of"
+            f" {sum(sizes)} bytes together; at most {MOST_BYTES} are taken at once.",
+            [Place(f"/{at}" if len(events) > 1 else "",
+                   f"concerns {fired[at]} workflows: let it name where its data is, or narrow the types that they listen for")],
+        )  # fmt: skip
 
 
 def _params(published: Published, listening: Listening, event: Event) -> tuple[dict[str, object], str | None]:

@@ -9,8 +9,9 @@ import httpx
 import pytest
 
 from app.core.cloudevents import BATCH, STRUCTURED
-from app.intake import Listeners
+from app.intake import AT_ONCE, Listeners
 from app.store.store import Store
+from app.store.triggers import Accepted, Trigger, Triggers
 
 PRICE = {"name": "price", "type": "com.example.price.*", "when": "event.data.percent > 10",
          "params": {"feed": "${{ event.data.feed }}"}}  # fmt: skip
@@ -136,6 +137,40 @@ async def test_what_is_no_event_is_refused(
     answer = await api.post("/api/v1/events", content=body, headers={"content-type": content_type})
     assert answer.status_code == status
     assert answer.headers["content-type"] == "application/problem+json"
+
+
+async def test_a_large_event_is_in_memory_for_a_few_workflows_at_a_time(
+    api: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(AT_ONCE + 9):
+        await publish(api, f"w{number}", {"name": "any", "type": "*"})
+    accept, inside, most = Triggers.accept, 0, 0
+
+    async def counted(self: Triggers, trigger: Trigger) -> Accepted:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        try:
+            return await accept(self, trigger)
+        finally:
+            inside -= 1
+
+    monkeypatch.setattr(Triggers, "accept", counted)
+    assert len((await send(api, event()))["receipts"]) == AT_ONCE + 9
+    assert most == AT_ONCE
+
+
+async def test_events_that_would_fire_too_much_at_once_are_refused_before_anything_is_accepted(
+    api: httpx.AsyncClient, store: Store, monkeypatch: pytest.MonkeyPatch
+):
+    for number in range(AT_ONCE):
+        await publish(api, f"w{number}", {"name": "any", "type": "*"})
+    monkeypatch.setattr("app.intake.MOST_BYTES", 100_000)
+    batch = [event(id="1"), event(id="2", data={"long": "x" * 5_000})]
+    answer = await api.post("/api/v1/events", json=batch, headers={"content-type": BATCH})
+    assert (answer.status_code, answer.headers["content-type"]) == (413, "application/problem+json")
+    assert answer.json()["errors"][0]["pointer"] == "/1"
+    assert await store.batcher.call("XLEN", store.keys.triggers) == 0
 
 
 async def test_only_the_current_version_listens(api: httpx.AsyncClient):

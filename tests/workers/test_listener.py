@@ -146,6 +146,19 @@ async def test_while_the_queue_is_full_a_message_is_tried_again_until_it_is_acce
     assert await store.batcher.call("XLEN", store.keys.triggers) == 1
 
 
+async def test_a_message_that_would_fire_too_much_is_kept_as_one_that_cannot_be_taken(store, monkeypatch):
+    for number in range(20):
+        document = {"name": f"t{number}", "nodes": {"a": {"type": "step@1"}},
+                    "triggers": [{"event": {"name": "e", "type": "*"}}]}  # fmt: skip
+        await store.workflows.publish(f"t{number}", document, by="test")
+    monkeypatch.setattr("app.intake.MOST_BYTES", 10_000)
+    intake = Intake(store.triggers, PublishedCache(store.workflows), Listeners(store.workflows))
+    await Receiver(intake, store.triggers.keep_message).receive(Message("here", STRUCTURED, {}, event(1)))
+    ((_, fields),) = await store.batcher.call("XRANGE", store.keys.refused, "-", "+")
+    assert b"would fire 20 triggers" in fields[3]
+    assert await store.batcher.call("XLEN", store.keys.triggers) == 0
+
+
 @pytest.mark.parametrize("listen", ["", "rabbit", "redis,rabbit", "kafka"])
 async def test_settings_that_name_no_source_are_refused(store, settings, listen: str):
     settings.listen = listen

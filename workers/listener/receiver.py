@@ -55,18 +55,18 @@ class Receiver:
     async def _receive(self, message: Message) -> None:
         try:
             events = read_events(message.content_type, message.attributes, message.body)
+            all_taken = await self._intake.take(events)
         except InputError as error:
             details = "; ".join(f"{place.pointer}: {place.detail}" for place in error.places[:8])
             reason = f"{error.message} {details}".strip()
-            log.error("the message is no event", place=message.place, reason=reason)
+            log.error("the message cannot be taken", place=message.place, reason=reason)
             await self._dead_letter(message.place, reason, message.body)
             return
-        for event in events:
-            for taken in await self._intake.take(event):
-                log.info(
-                    "event",
-                    place=message.place,
-                    workflow=taken.workflow,
-                    state=taken.state,
-                    receipt=taken.receipt,
-                )
+        for taken in all_taken:
+            log.info(
+                "event",
+                place=message.place,
+                workflow=taken.workflow,
+                state=taken.state,
+                receipt=taken.receipt,
+            )

@@ -121,14 +121,13 @@ async def receive_events(call: Call, api: Api) -> ASGIApp:
     principal: Principal = call.principal
     receipts: list[dict[str, Any]] = []
     filtered: list[dict[str, Any]] = []
-    for event in events:
-        for taken in await api.intake.take(event, principal.prefix):
-            api.counts.add("event", taken.state)
-            shown = {"workflow": taken.workflow, "trigger": taken.trigger, "event": taken.event}
-            if taken.receipt is None:
-                filtered.append(shown)
-            else:
-                receipts.append({"receipt": taken.receipt, "run": taken.run, "state": taken.state, **shown})
+    for taken in await api.intake.take(events, principal.prefix):
+        api.counts.add("event", taken.state)
+        shown = {"workflow": taken.workflow, "trigger": taken.trigger, "event": taken.event}
+        if taken.receipt is None:
+            filtered.append(shown)
+        else:
+            receipts.append({"receipt": taken.receipt, "run": taken.run, "state": taken.state, **shown})
     return json_reply({"receipts": receipts, "filtered": filtered}, 202)
 
 
