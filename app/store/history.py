@@ -38,6 +38,12 @@ class History:
                 found[place] = [None, *_pick(unpack_run(value), fields)]
         return [values[1:] for values in found]
 
+    async def queued_version(self, workflow: bytes, named: bytes | None) -> int:
+        """Of a run that is still a trigger: the one that it names; where a child run names none, the newest."""
+        if named not in (None, b"0"):
+            return int(named)
+        return int(await self._batcher.call("HGET", self._keys.workflow(workflow.decode()), "version") or 0)
+
     async def node_runs(self, run: str, refs: Sequence[str], fields: Sequence[str]) -> list[Values]:
         """Fields of node runs, all None for one that has no record."""
         keys = self._keys

@@ -136,8 +136,8 @@ class Runs:
                 return found
         if record["r"] != run.encode() or record["s"] != b"queued":
             raise NotFound(f"There is no run '{run}'.")
-        shown = {"s": b"queued", "w": record["w"], "v": record["v"], "c": record["c"], "src": record["src"], "pz": record["pz"],
-                 "t": receipt_of(run).encode()}  # fmt: skip
+        version = await self._history.queued_version(record["w"], record["v"])
+        shown = {**record, "v": b"%d" % version, "t": receipt_of(run).encode()}
         found = _run(run, [shown.get(name) for name in RUN_READ])
         assert found is not None
         return found

@@ -109,8 +109,9 @@ class Why:
         s, w, v, c, r = await self._batcher.call("HMGET", key, "s", "w", "v", "c", "r")
         if s != b"queued" or r != run.encode():
             raise NotFound(f"There is no run '{run}'.")
+        version = await self._history.queued_version(w, v)
         return RunRecord(run, RunStatus.QUEUED, int(c or 0), taken=False), await self._graph(
-            w.decode(), int(v)
+            w.decode(), version
         )
 
     async def _records(self, run: str, refs: Iterable[str]) -> dict[str, Record]:

@@ -87,6 +87,22 @@ async def test_what_waits_for_a_child_run_or_a_person_says_for_which(store: Stor
     assert approval["until"]
 
 
+async def test_a_queued_child_run_that_names_no_version_is_shown_with_the_newest(
+    store: Store, hand, configure
+):
+    """That is the one it will begin with; there is no version 0, so its nodes and reasons were not found."""
+    await configure("child", {"other": {"type": "step"}})
+    await configure("child", CHAIN)
+    run = await hand.begin({"sub": {"workflow": "child"}})
+    child = (await store.runs.node(run, "sub"))["child"]
+    shown = await store.runs.get(child)
+    assert (shown["status"], shown["version"]) == ("queued", 2)
+    nodes, _ = await store.runs.nodes(child)
+    assert [(node["name"], node["status"]) for node in nodes] == [("a", "pending"), ("b", "pending")]
+    assert codes(await store.why.run(child))[0] == "trigger_queued"
+    assert codes(await store.why.node(child, "b"))[0] == "trigger_queued"
+
+
 async def test_a_child_run_of_a_paused_run_waits_for_its_resume(store: Store, hand):
     await store.workers.announce("w1", {"host": "here", "pid": 1})
     run = await hand.begun({"sub": {"workflow": "child"}})
