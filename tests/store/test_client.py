@@ -39,6 +39,13 @@ async def test_a_call_does_not_wait_for_the_answers_before_it(batcher: Batcher):
     assert batcher.writes == before + 2
 
 
+async def test_what_fills_a_read_of_the_server_leaves_before_the_turn_is_over(batcher: Batcher):
+    before = batcher.writes
+    calls = [batcher.call("ECHO", b"%d" % i * 2048) for i in range(10)]
+    assert batcher.writes > before
+    assert await asyncio.gather(*calls) == [b"%d" % i * 2048 for i in range(10)]
+
+
 async def test_an_error_reaches_only_the_one_who_asked(batcher: Batcher):
     bad, good = batcher.call("NOSUCHCOMMAND"), batcher.call("ECHO", "x")
     assert await good == b"x"
