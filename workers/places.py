@@ -13,6 +13,8 @@ log = structlog.get_logger("headrace.places")
 
 LOOK = 1.0
 """Seconds between looks at what is due."""
+SOON = 0.05
+"""Seconds until the next one where something was: a workflow with many keys is due page by page."""
 MOST = 50
 
 
@@ -23,11 +25,13 @@ class Places:
     async def run(self) -> None:
         """For ever."""
         while True:
+            due: list[str] = []
             try:
-                for workflow in await self._concurrency.due(MOST):
+                due = await self._concurrency.due(MOST)
+                for workflow in due:
                     began = await self._concurrency.look(workflow)
                     if began:
                         log.info("waiting runs began", workflow=workflow, count=began)
             except StoreUnavailable:
                 pass
-            await asyncio.sleep(LOOK)
+            await asyncio.sleep(SOON if due else LOOK)

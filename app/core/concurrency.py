@@ -8,7 +8,7 @@ A run takes its place in the script that makes or promotes it, and gives it back
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from hashlib import blake2b
@@ -20,8 +20,11 @@ from app.core.expressions import Template
 
 NO_LIMIT = "-"
 """The key under which runs wait that only their paused workflow holds back."""
-_RANK = 10**13
+RANK = 10**13
 """More than any ms since the epoch of the next two centuries, and 5 times it is an exact double."""
+ASKED = 10**12
+"""What is taken off the ms of a place whose run was asked to end for a newer one: only such a place lies before 2001."""
+PRIORITIES = 5
 
 
 class OnLimit(StrEnum):
@@ -113,18 +116,10 @@ class Concurrency:
 
 def rank(priority: int, ms: int) -> int:
     """Where a run waits among those of its key: the lowest goes first."""
-    return priority * _RANK + ms
+    return priority * RANK + ms
 
 
 def arrival(score: float) -> int:
-    """The ms of a rank."""
-    return int(score) % _RANK
-
-
-def in_the_way(
-    running: Sequence[tuple[str, int]], waiting: Sequence[tuple[str, int]], most: int
-) -> list[str]:
-    """cancel_running: the newest `most` runs go on, every older one is in their way. Each comes as (run, ms)."""
-    by_age = [run for _, run in sorted((ms, run) for run, ms in running)]
-    by_age += [run for _, run in sorted((ms, run) for run, ms in waiting)]
-    return by_age[: max(len(by_age) - most, 0)] if waiting else []
+    """The ms of a rank, or of a place."""
+    ms = int(score) % RANK
+    return ms if ms >= ASKED else ms + ASKED

@@ -4,27 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import orjson
 
-from app.core.concurrency import NO_LIMIT, Limit, OnLimit, arrival, in_the_way
+from app.core.concurrency import ASKED, NO_LIMIT, PRIORITIES, RANK, Limit, OnLimit, arrival, rank
 from app.core.signals import Signal, SignalKind, encode
 from app.core.states import RUN_TERMINAL, RunStatus
-from app.errors import NotFound
 from app.store.client import Batcher, Script, pairs
+from app.store.control import CANCEL_SIGNAL, TERMINAL, control_event
 from app.store.engine import DUE
+from app.store.ids import receipt_of
 from app.store.keys import Keys
 
 PROMOTE = Script("promote")
 UNLIST = Script("unlist")
 RESUME = Script("resume_workflow")
+IN_THE_WAY = Script("in_the_way")
+DISPLACE = Script("displace")
+LOOKED = Script("looked")
 
 LOOK_MS = 5_000
 """How often a workflow with waiting runs is looked at, whatever else happens."""
 MOST_AT_ONCE = 500
-"""Runs that one look lets begin, or one look at a key compares."""
+"""Runs that one look at a key lets begin, or asks to end."""
+PAGE = 100
+"""Keys with waiting runs that one look at a workflow goes through, more or less."""
 
 _BEGIN = encode(Signal(SignalKind.BEGIN))
 
@@ -32,10 +38,11 @@ _BEGIN = encode(Signal(SignalKind.BEGIN))
 class ConcurrencyKeys:
     """A key of a workflow is named by its digest; runs that only their paused workflow holds back are under NO_LIMIT."""
 
-    def __init__(self, batcher: Batcher, keys: Keys, cancel: Callable[[str], Awaitable[str]]) -> None:
+    def __init__(self, batcher: Batcher, keys: Keys) -> None:
         self._batcher = batcher
         self._keys = keys
-        self._cancel = cancel
+        self._displacing: dict[tuple[str, str], asyncio.Task[int]] = {}
+        self._coming: dict[tuple[str, str], asyncio.Task[int]] = {}
         self._freeing: dict[tuple[str, str], asyncio.Task[None]] = {}
 
     # a workflow is paused ----------------------------------------------------------------------------------------
@@ -103,21 +110,63 @@ class ConcurrencyKeys:
         return Limit.decode(raw) if raw is not None else None
 
     async def make_room(self, workflow: str, digest: str) -> int:
-        """cancel_running: cancel the older runs that are in the way of those that wait; how many they are."""
-        waiting = await self.waiting(workflow, digest)
-        if not waiting or await self._batcher.call("HEXISTS", self._keys.workflow(workflow), "paused"):
+        """cancel_running: ask for the end of the older runs that are in the way of those that wait; how many they are.
+
+        Each is asked once. Many may come at once, as the triggers of a burst do: those that come while one makes room
+        wait for the next, who does it for all of them.
+        """
+        key = workflow, digest
+        task = self._coming.get(key)
+        if task is None:
+            task = asyncio.create_task(self._next(key, self._displacing.get(key)))
+            self._coming[key] = task
+        return await asyncio.shield(task)
+
+    async def _next(self, key: tuple[str, str], before: asyncio.Task[int] | None) -> int:
+        if before is not None:
+            await asyncio.wait([before])
+        self._displacing[key] = self._coming.pop(key)
+        try:
+            return await self._displace(*key)
+        finally:
+            del self._displacing[key]
+
+    async def _displace(self, workflow: str, digest: str) -> int:
+        keys = self._keys
+        newest = await self._newest(workflow, digest)
+        if newest is None or await self._batcher.call("HEXISTS", keys.workflow(workflow), "paused"):
             return 0
-        newest = max(waiting, key=lambda row: row[1])[0]
         limit = await self._limit(newest)
         if limit is None or limit.on_limit is not OnLimit.CANCEL_RUNNING:
             return 0
-        old = in_the_way(await self.running(workflow, digest), waiting, limit.max)
-        for run in old:
-            try:
-                await self._cancel(run)
-            except NotFound:
-                continue
+        places = [keys.concurrency(workflow, digest), keys.concurrency_queue(workflow, digest)]
+        args = [limit.max, MOST_AT_ONCE, ASKED, PRIORITIES, RANK]
+        old = [raw.decode() for raw in await self._batcher.script(IN_THE_WAY, places, args)]
+        event = control_event("cancel", time.time_ns() // 1_000_000)
+        await asyncio.gather(
+            *(
+                self._batcher.script(
+                    DISPLACE,
+                    [keys.run(run), keys.inbox(run), keys.active, keys.events(run), keys.receipt(receipt_of(run)),
+                     keys.waiting_keys(workflow), *places],
+                    [run, CANCEL_SIGNAL, event, digest, ASKED, *TERMINAL],
+                )
+                for run in old
+            )
+        )  # fmt: skip
         return len(old)
+
+    async def _newest(self, workflow: str, digest: str) -> str | None:
+        """Of those that wait for a place."""
+        queue = self._keys.concurrency_queue(workflow, digest)
+        calls = [
+            self._batcher.call(
+                "ZRANGE", queue, f"({rank(each + 1, 0)}", rank(each, 0), "BYSCORE", "REV", "LIMIT", 0, 1, "WITHSCORES"
+            )
+            for each in range(1, PRIORITIES + 1)
+        ]  # fmt: skip
+        rows = [row for call in calls for row in _scored(await call)]
+        return max(rows, key=lambda row: row[1])[0] if rows else None
 
     # the look that makes up for what a dead worker left ------------------------------------------------------------
 
@@ -131,22 +180,32 @@ class ConcurrencyKeys:
         return [name for name, _ in names]
 
     async def look(self, workflow: str) -> int:
-        """Take back the places of runs that are over, make room, promote; how many runs began."""
-        count, cursor = 0, "0"
-        while True:
-            reply = await self._batcher.call("SSCAN", self._keys.waiting_keys(workflow), cursor, "COUNT", 100)
-            for raw in reply[1]:
-                digest = raw.decode()
-                if digest != NO_LIMIT:
-                    await self.free(workflow, digest)
-                    await self.make_room(workflow, digest)
-                count += await self.promote(workflow, digest)
-                names = [self._keys.limited, self._keys.waiting_keys(workflow)]
-                names.append(self._keys.concurrency_queue(workflow, digest))
-                await self._batcher.script(UNLIST, names, [workflow, digest])
-            cursor = reply[0].decode()
-            if cursor == "0":
-                return count
+        """Take back the places of runs that are over, make room, promote; how many runs began.
+
+        For a page of its keys, from where the last look by any worker ended; where there are more it is due again at once.
+        A paused workflow has nothing that could begin: its resume makes it due.
+        """
+        keys = self._keys
+        paused, place = await self._batcher.call("HMGET", keys.workflow(workflow), "paused", "look")
+        if paused is not None:
+            return 0
+        reply = await self._batcher.call("SSCAN", keys.waiting_keys(workflow), place or "0", "COUNT", PAGE)
+        count = 0
+        for raw in reply[1]:
+            count += await self._look_at(workflow, raw.decode())
+        names = [keys.limited, keys.waiting_keys(workflow), keys.workflow(workflow)]
+        await self._batcher.script(LOOKED, names, [workflow, reply[0]])
+        return count
+
+    async def _look_at(self, workflow: str, digest: str) -> int:
+        if digest != NO_LIMIT:
+            await self.free(workflow, digest)
+            await self.make_room(workflow, digest)
+        count = await self.promote(workflow, digest)
+        names = [self._keys.limited, self._keys.waiting_keys(workflow)]
+        names.append(self._keys.concurrency_queue(workflow, digest))
+        await self._batcher.script(UNLIST, names, [workflow, digest])
+        return count
 
     async def free(self, workflow: str, digest: str) -> None:
         """A place is held by a run that goes on; one whose run is over, packed or gone is free.

@@ -39,14 +39,14 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | t:RECEIPT | hash | accept, start_run | 30 d | the receipt |
 | d:SCOPE:KEY | string | accept | 24 h | "receipt run body-hash" of the first use of an idempotency key |
 | runs, w:NAME:runs | zset | start_run | retention | run -> ms created |
-| w:NAME | hash | workflows | - | {version, etag, created, archived, paused, ...} |
+| w:NAME | hash | workflows | - | {version, etag, created, archived, paused, ...}; look: place of the next page of w:NAME:q |
 | w:NAME:v:N | string | workflows | - | the canonical document of a version, node types pinned |
 | w:NAME:v | hash | workflows | - | version -> {etag, created, by} as JSON |
 | w:NAME:draft, w:NAME:layout | string | workflows | - | what the editor saves |
 | limited | zset | start_run, concurrency | - | workflow with waiting runs -> ms of the next look at it |
-| w:NAME:q | set | start_run, promote | - | digests of concurrency keys with waiting runs; - is only the paused workflow |
-| w:NAME:c:DIGEST | zset | start_run, promote, commit | - | run that has a place of the key -> ms since when |
-| w:NAME:q:DIGEST | zset | start_run, promote, commit | - | run that waits for one -> priority * 10^13 + ms since when |
+| w:NAME:q | set | start_run, concurrency | - | digests of concurrency keys with waiting runs; - is only the paused workflow |
+| w:NAME:c:DIGEST | zset | start_run and others | - | run that has a place -> ms since when, less 10^12 once displaced |
+| w:NAME:q:DIGEST | zset | start_run, concurrency, commit | - | run that waits for one -> priority * 10^13 + ms since when |
 | workflows | zset (lex) | workflows | - | names |
 | schedules | zset | publish, scheduler | - | workflow with schedules -> ms of the next look at them; below 0: at once |
 | w:NAME:ticks | hash | publish, accept | - | schedule -> ms of its last tick or of its beginning; schedule:times -> its times |

@@ -65,7 +65,7 @@ class Store:
         lease_ms = round(settings.lease * 1000)
         self.graphs = Graphs(self.batcher, self.keys)
         self.control = Control(self.batcher, self.keys)
-        self.concurrency = ConcurrencyKeys(self.batcher, self.keys, self.control.cancel)
+        self.concurrency = ConcurrencyKeys(self.batcher, self.keys)
         self.triggers = Triggers(self.batcher, self.keys, settings.trigger_backlog, self.concurrency.free)
         self.history = History(self.batcher, self.keys)
         self.archive = ArchiveFiles(Objects(settings.archive_uri)) if settings.archive_uri else None

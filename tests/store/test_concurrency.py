@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+import redis.asyncio as aioredis
 
 from app.core.concurrency import NO_LIMIT, Limit, OnLimit
+from app.store.client import heard
 from app.store.concurrency import MOST_AT_ONCE
 from app.store.store import Store
 from app.store.triggers import Placed
@@ -37,6 +39,19 @@ async def end(store: Store, hand, run: str) -> None:
 
 async def statuses(store: Store, *runs: str) -> list[str]:
     return [(await store.runs.get(run))["status"] for run in runs]
+
+
+async def calls(client: aioredis.Redis) -> int:
+    """Commands that the server ran, those inside scripts counted too."""
+    stats = await client.info("commandstats")
+    return sum(row["calls"] for name, row in stats.items() if name != "cmdstat_info")
+
+
+async def after(store: Store) -> None:
+    """The store's clock shows another ms."""
+    now = await store.workers.now()
+    while await store.workers.now() == now:
+        pass
 
 
 async def names(rows) -> list[str]:
@@ -128,6 +143,95 @@ async def test_cancel_running_cancels_what_is_older_and_begins_when_it_has_ended
     await store.concurrency.promote("w", limit.digest)
     await hand.decide()
     assert await statuses(store, one, two, three) == ["cancelled", "cancelled", "running"]
+
+
+NEWEST = Limit("k", 1, OnLimit.CANCEL_RUNNING)
+
+
+async def test_a_run_that_was_asked_to_end_keeps_its_place_and_is_not_asked_again(store: Store, hand, fire):
+    one, _ = await fire(NEWEST)
+    await hand.decide()
+    two, _ = await fire(NEWEST)
+    assert [await store.concurrency.make_room("w", NEWEST.digest) for _ in range(2)] == [1, 0]
+    assert await names(store.concurrency.running("w", NEWEST.digest)) == [one]
+    three, _ = await fire(NEWEST)
+    assert await store.concurrency.make_room("w", NEWEST.digest) == 1
+    assert await names(store.concurrency.waiting("w", NEWEST.digest)) == [three]
+    await hand.decide()
+    assert await statuses(store, one, two) == ["cancelled", "cancelled"]
+
+
+async def test_a_burst_costs_the_same_for_each_of_its_triggers(store: Store, fire, client):
+    """Else the last of a thousand would ask the 999 before it once more."""
+
+    async def burst(count: int) -> float:
+        before = await calls(client)
+        for _ in range(count):
+            await fire(NEWEST)
+            await store.concurrency.make_room("w", NEWEST.digest)
+        return (await calls(client) - before) / count
+
+    await burst(2)
+    first, last = await burst(10), await burst(40)
+    assert last < 1.1 * first
+
+
+async def test_those_that_come_at_once_make_room_together(store: Store, hand, fire, client):
+    for _ in range(40):
+        await fire(NEWEST)
+    before = await calls(client)
+    await asyncio.gather(*(store.concurrency.make_room("w", NEWEST.digest) for _ in range(40)))
+    assert await calls(client) - before < 40 * 20
+    assert len(await store.concurrency.waiting("w", NEWEST.digest)) == 1
+    await hand.decide()
+
+
+async def test_room_is_made_among_any_number_of_places(store: Store, fire):
+    """A look that compares so many only would never see that all are taken."""
+    limit = Limit("k", MOST_AT_ONCE + 100, OnLimit.CANCEL_RUNNING)
+    since = await store.workers.now() - 10_000
+    held = [f"r-held-{each:04}" for each in range(limit.max)]
+    rows = [part for at, run in enumerate(held) for part in (since + at, run)]
+    await store.batcher.call("ZADD", store.keys.concurrency("w", limit.digest), *rows)
+    for run in held:
+        store.batcher.call("HSET", store.keys.run(run), "s", "running").add_done_callback(heard)
+    await fire(limit)
+    assert await store.concurrency.make_room("w", limit.digest) == 1
+    assert await store.batcher.call("HEXISTS", store.keys.run(held[0]), "cr") == 1
+    assert await store.concurrency.make_room("w", limit.digest) == 0
+    used = [
+        key for run in held for key in (store.keys.run(run), store.keys.inbox(run), store.keys.events(run))
+    ]
+    await store.batcher.call("DEL", *used)
+
+
+async def test_the_newest_stay_whatever_their_priorities(store: Store, hand, fire):
+    limit = Limit("k", 3, OnLimit.CANCEL_RUNNING)
+    runs = list[str]()
+    for priority in (3, 5, 1, 4, 5, 2, 1, 3):
+        runs.append((await fire(limit, priority=priority))[0])
+        await after(store)
+    assert await store.concurrency.make_room("w", limit.digest) == 5
+    assert set(await names(store.concurrency.waiting("w", limit.digest))) == set(runs[5:])
+    await hand.decide()
+    await store.concurrency.promote("w", limit.digest)
+    await hand.decide()
+    assert await statuses(store, *runs) == ["cancelled"] * 5 + ["running"] * 3
+
+
+async def test_a_workflow_with_many_keys_is_looked_at_page_by_page(store: Store, fire, configure):
+    await configure("w", NODES)
+    await store.concurrency.pause("w")
+    for number in range(300):
+        await fire(Limit(f"k{number}", 1))
+    assert await store.concurrency.look("w") == 0, "a paused one is not looked at"
+    await store.concurrency.resume("w")
+    began = list[int]()
+    while "w" in await store.concurrency.due(10):
+        began.append(await store.concurrency.look("w"))
+    assert sum(began) == 300
+    assert max(began) < 200
+    assert await store.batcher.call("HEXISTS", store.keys.workflow("w"), "look") == 0
 
 
 async def test_a_waiting_run_that_is_cancelled_leaves_the_queue(store: Store, hand, fire):

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from app.core.concurrency import Concurrency, Limit, OnLimit, arrival, in_the_way, rank
+from app.core.concurrency import ASKED, Concurrency, Limit, OnLimit, arrival, rank
 from app.errors import ExpressionError
 
 NOW = 1_800_000_000_000
@@ -68,13 +68,5 @@ def test_the_more_urgent_goes_first_then_the_earlier(one: int, other: int, early
     assert arrival(float(rank(one, NOW + early))) == NOW + early
 
 
-@given(st.integers(0, 8), st.integers(1, 8), st.integers(1, 4))
-def test_the_newest_stay_and_everything_older_is_in_their_way(running: int, waiting: int, most: int):
-    runs = [f"r{i:02}" for i in range(running + waiting)]
-    rows = [(run, NOW + i) for i, run in enumerate(runs)]
-    old = in_the_way(rows[:running], rows[running:], most)
-    assert old == runs[: max(len(runs) - most, 0)]
-
-
-def test_without_anyone_waiting_nobody_is_in_the_way():
-    assert in_the_way([("a", 1), ("b", 2)], [], 1) == []
+def test_the_place_of_a_run_that_was_asked_to_end_tells_since_when_it_has_it():
+    assert arrival(float(NOW - ASKED)) == arrival(float(NOW)) == NOW
