@@ -10,53 +10,13 @@ from typing import Any
 import aiohttp
 import pytest
 
-from app.joblogs import PART, JobLog, PartsReader, moment, untimed
+from app.joblogs import PART, JobLog, moment, untimed
 from app.objects import Objects
-from workers.executors.kubernetes.client import ClusterError, Unreachable
+from tests.unit.podlog import Content, Pod, at, text_of
+from workers.executors.kubernetes.client import ClusterError
 from workers.executors.kubernetes.tail import LONGEST, Tail
 
 POD = "20260101T000000Z.0a1b2c3d"
-
-
-class Content:
-    """What a stream gives, chunk by chunk; it may end with an error, which aiohttp then raises each time."""
-
-    def __init__(self, chunks: list[bytes], error: Exception | None = None) -> None:
-        self._chunks = chunks
-        self._error = error
-
-    async def readany(self) -> bytes:
-        if self._chunks:
-            return self._chunks.pop(0)
-        if self._error is not None:
-            raise self._error
-        return b""
-
-
-class Pod:
-    """An API server with the log of one pod: a stream gives all lines from the second that is asked for."""
-
-    def __init__(self, text: bytes, *, chunk: int = 1 << 16) -> None:
-        self.text = text
-        self.chunk = chunk
-        self.error: Exception | None = None
-        self.asked: list[str | None] = []
-
-    def url(self, *parts: str) -> str:
-        return "/".join(parts)
-
-    @asynccontextmanager
-    async def stream(self, url: str, params: Mapping[str, str], *, silence: float) -> AsyncGenerator[Content]:
-        since = params.get("sinceTime")
-        self.asked.append(since)
-        lines = self.text.splitlines(keepends=True)
-        text = b"".join(line for line in lines if since is None or line[:19].decode() + "Z" >= since)
-        chunks = [text[at : at + self.chunk] for at in range(0, len(text), self.chunk)]
-        error, self.error = self.error, None
-        try:
-            yield Content(chunks, error)
-        except TimeoutError as broken:
-            raise Unreachable(f"the stream broke off ({type(broken).__name__})") from broken
 
 
 @pytest.fixture
@@ -66,14 +26,6 @@ def log(tmp_path: Path) -> JobLog:
 
 def tail(pod: Any, log: JobLog) -> Tail:
     return Tail(pod, log, "pod", POD, lambda: True)
-
-
-def at(number: int) -> bytes:
-    return b"2026-01-01T00:%02d:%02d.000000000Z" % divmod(number, 60)
-
-
-async def text_of(log: JobLog) -> bytes:
-    return b"".join([chunk async for chunk in PartsReader(log).more(final=True)])
 
 
 async def test_a_stream_that_was_silent_too_long_is_opened_anew(log: JobLog):

@@ -11,6 +11,7 @@ import asyncio
 import re
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from time import monotonic
 from typing import Any
 
 import structlog
@@ -49,7 +50,13 @@ class Keeping:
     """By the UID of its pod; the result says whether all of it was received."""
     live: set[str] = field(default_factory=set[str])
     """Pods whose tails took a connection for those that run."""
-    archiving: asyncio.Task[None] | None = None
+    idle: set[str] = field(default_factory=set[str])
+    """Pods whose tails wait until they may try again: they hold no place."""
+    archiving: asyncio.Task[bool] | None = None
+    """The result says whether the launch is dealt with."""
+    again: float = 0.0
+    """monotonic() from which on archiving is tried again: until then it holds no place."""
+    backoff: Backoff = field(default_factory=lambda: Backoff(1.0, 60.0))
 
 
 class LogKeeper:
@@ -92,21 +99,37 @@ class LogKeeper:
         for task, kept in list(self._kept.items()):
             live, ended = self._begin_tails(task, kept, live, ended)
             if kept.archiving is not None:
-                if kept.archiving.done():
-                    self._done.add(task)
-                    del self._kept[task]
+                self._look_at_archiving(task, kept, kept.archiving)
+            elif settled(kept.known.job):
+                self._dealt_with(task, kept)  # by another, who may be removing the parts just now
+            elif kept.again > monotonic():
+                continue
             elif self._past_cap(kept.known.job):
-                log.error("a log was given up after the cap", task=task.encode())
                 kept.archiving = asyncio.create_task(self._give_up(task, kept))
             elif archiving < ENDED and self._over(task, kept):
                 kept.archiving = asyncio.create_task(self._archive(task, kept))
                 archiving += 1
 
+    def _look_at_archiving(self, task: Task, kept: Keeping, archiving: asyncio.Task[bool]) -> None:
+        if not archiving.done():
+            return
+        if archiving.result():
+            self._dealt_with(task, kept)
+        else:
+            kept.archiving = None
+            kept.again = monotonic() + kept.backoff.next()
+
+    def _dealt_with(self, task: Task, kept: Keeping) -> None:
+        for tail in kept.tails.values():
+            tail.cancel()
+        self._done.add(task)
+        del self._kept[task]
+
     def _counts(self) -> tuple[int, int, int]:
         """Tails of pods that ran when they began, other tails, and archives that go on."""
         live = ended = archiving = 0
         for kept in self._kept.values():
-            going = [uid for uid, tail in kept.tails.items() if not tail.done()]
+            going = [uid for uid, tail in kept.tails.items() if not tail.done() and uid not in kept.idle]
             live += len(kept.live.intersection(going))
             ended += len(set(going) - kept.live)
             archiving += kept.archiving is not None and not kept.archiving.done()
@@ -124,26 +147,32 @@ class LogKeeper:
                 live += 1
             else:
                 ended += 1
-            name = pod["metadata"]["name"]
-            tail = Tail(
-                self._cluster, kept.log, name, pod_key(pod), lambda uid=uid: self._pod_over(kept.known, uid)
-            )
-            kept.tails[uid] = asyncio.create_task(self._tail(task, tail))
+            kept.tails[uid] = asyncio.create_task(self._tail(task, kept, uid, pod))
         return live, ended
 
     @staticmethod
     def _pod_over(known: Known, uid: str) -> bool:
         return uid in known.gone or reasons.over(known.pods[uid])
 
-    async def _tail(self, task: Task, tail: Tail) -> bool:
+    async def _tail(self, task: Task, kept: Keeping, uid: str, pod: dict[str, Any]) -> bool:
         """Read one pod's log to its end, however often the place for it is away."""
+
+        def idle(yes: bool) -> None:
+            (kept.idle.add if yes else kept.idle.discard)(uid)
+
+        name, key = pod["metadata"]["name"], pod_key(pod)
         backoff = Backoff(0.5, 30.0)
         while True:
+            tail = Tail(
+                self._cluster, kept.log, name, key, lambda: self._pod_over(kept.known, uid), idle
+            )  # anew: what was not written is received again
             try:
                 return await tail.run()
-            except HeadraceError as error:
-                log.error("a log cannot be kept now; its Job stays", task=task.encode(), reason=error.message)
+            except Exception as error:
+                _tell("a log cannot be kept now; its Job stays", task, error)
+                idle(True)
                 await asyncio.sleep(backoff.next())
+                idle(False)
 
     def _over(self, task: Task, kept: Keeping) -> bool:
         """Whether a launch is over and what there was of its logs was received."""
@@ -156,27 +185,28 @@ class LogKeeper:
 
     # archiving --------------------------------------------------------------------------------------------------
 
-    async def _archive(self, task: Task, kept: Keeping) -> None:
-        """Archive, verify, then set the TTL; tried again until the long cap."""
-        backoff = Backoff(1.0, 60.0)
-        while True:
-            try:
-                state = await self._write(kept)
-                await self._set_ttl(kept.known.job, state)
-                if state != "none":
-                    await kept.log.clear_parts()
-            except HeadraceError as error:
-                if self._past_cap(kept.known.job):
-                    log.error("a log was given up after the cap", task=task.encode(), reason=error.message)
-                    await self._give_up(task, kept)
-                    return
-                log.error(
-                    "a log cannot be archived now; its Job stays", task=task.encode(), reason=error.message
-                )
-                await asyncio.sleep(backoff.next())
-            else:
-                log.info("log archived", task=task.encode(), state=state)
-                return
+    async def _archive(self, task: Task, kept: Keeping) -> bool:
+        """Archive, verify, then set the TTL. False where that must be tried again: it never holds up the other launches."""
+        try:
+            state = await self._write(kept)
+            await self._set_ttl(kept.known.job, state)
+        except Exception as error:
+            _tell("a log cannot be archived now; its Job stays", task, error)
+            return False
+        log.info("log archived", task=task.encode(), state=state)
+        if state != "none":
+            await self._clear(task, kept)
+        return True
+
+    async def _clear(self, task: Task, kept: Keeping) -> None:
+        """Remove the parts. Nothing is archived again where that fails: what is left of them is not the whole log.
+
+        They are needless then, and go with the logs of their run.
+        """
+        try:
+            await kept.log.clear_parts()
+        except Exception as error:
+            _tell("parts of an archived log remain", task, error)
 
     async def _write(self, kept: Keeping) -> str:
         """archived, truncated or none. Raises Unavailable."""
@@ -211,11 +241,23 @@ class LogKeeper:
         ended = finished(job)
         return ended is not None and (datetime.now(UTC) - ended).total_seconds() > self._cap
 
-    async def _give_up(self, task: Task, kept: Keeping) -> None:
+    async def _give_up(self, task: Task, kept: Keeping) -> bool:
+        """Let the Job go without its whole log. False where that must be tried again."""
+        log.error("a log was given up after the cap", task=task.encode())
         try:
             await self._set_ttl(kept.known.job, "truncated")
-        except HeadraceError as error:
-            log.error("a Job stays", task=task.encode(), reason=error.message)
+        except Exception as error:
+            _tell("a Job stays", task, error)
+            return False
+        return True
+
+
+def _tell(event: str, task: Task, error: Exception) -> None:
+    """A failure of ours in one line; one that nobody foresaw with where it comes from."""
+    if isinstance(error, HeadraceError):
+        log.error(event, task=task.encode(), reason=error.message)
+    else:
+        log.error(event, task=task.encode(), exc_info=error)
 
 
 def finished(job: dict[str, Any]) -> datetime | None:

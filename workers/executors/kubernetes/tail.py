@@ -30,15 +30,28 @@ REFUSED = 400
 
 
 class Tail:
-    """One pod's log. `over` tells whether the pod has ended, as far as we have heard."""
+    """One pod's log, for one reading.
 
-    def __init__(self, cluster: Cluster, log: JobLog, name: str, pod: str, over: Callable[[], bool]) -> None:
+    `over` tells whether the pod has ended, as far as we have heard; `idle` is told when reading waits for the API server and
+    goes on again.
+    """
+
+    def __init__(
+        self,
+        cluster: Cluster,
+        log: JobLog,
+        name: str,
+        pod: str,
+        over: Callable[[], bool],
+        idle: Callable[[bool], None] = lambda _: None,
+    ) -> None:
         """`pod` is what its parts are named by: CREATED.UID."""
         self._cluster = cluster
         self._log = log
         self._name = name
         self._pod = pod
         self._over = over
+        self._idle = idle
         self._parts: list[Part] = []
         self._open = b""
         """The content of the last part, which still grows."""
@@ -76,7 +89,9 @@ class Tail:
                 elif over:
                     await self._finish()
                     return False  # the container's log is not there any more
+                self._idle(True)
                 await asyncio.sleep(backoff.next(error.wait))
+                self._idle(False)
                 continue
             if over:
                 await self._finish()
