@@ -17,9 +17,11 @@ from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from app.errors import NotFound, Unavailable
+from app.core.placement import KUBERNETES, Placement
+from app.errors import NotFound, Unavailable, UsageError
 from app.logfiles import log_name
 from app.objects import Objects
+from app.settings import Settings
 
 PART = 1 << 20
 """Bytes after which a part is closed; the last one of a pod is written again as it grows."""
@@ -151,6 +153,23 @@ class PartsReader:
         """A last line that has no end."""
         carry, self._carry = self._carry, b""
         return [untimed(carry) + b"\n"] if carry else []
+
+
+def check_shared(settings: Settings) -> None:
+    """Raises UsageError where the logs of Jobs would be kept in a pod's own directory, where the API never finds them.
+
+    Whoever means one directory for all says so by naming it. Outside a cluster the log directory is one that API and workers
+    of this machine share.
+    """
+    if settings.log_uri or not settings.in_pod:
+        return
+    if KUBERNETES not in Placement.parse(settings.executors, "", {}).executors:
+        return
+    raise UsageError(
+        "HEADRACE_LOG_URI is not set: the logs of Jobs would be kept in this pod alone and go with it. Name a place that all "
+        "workers and the API reach: s3://BUCKET/PREFIX, or file:PATH of a volume that all of them mount (ReadWriteMany; "
+        "k8s/components/log-volume does both)."
+    )
 
 
 def untimed(line: bytes) -> bytes:

@@ -22,6 +22,7 @@ from app.api.routes import ROUTES
 from app.api.table import API, Table
 from app.api.timings import Timings
 from app.core.placement import Placement
+from app.joblogs import check_shared
 from app.nodetypes_files import NodeTypeFiles
 from app.settings import Settings
 from app.store.store import Store
@@ -35,10 +36,11 @@ MAX_WORKFLOW_BODY = 16 << 20
 def create_app(settings: Settings | None = None, *, extra_routes: Sequence[BaseRoute] = ()) -> Starlette:
     """The API. The store is opened when the application starts and closed when it ends.
 
-    `extra_routes` are served behind the same middlewares; for benchmarks.
+    `extra_routes` are served behind the same middlewares; for benchmarks. Raises UsageError for settings that make no sense.
     """
     chosen = settings or Settings()
     logsetup.configure(chosen)
+    check_shared(chosen)
     timings = Timings()
     table = Table(ROUTES, Pages())
 

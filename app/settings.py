@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Literal
 
@@ -39,7 +40,9 @@ class Settings(BaseSettings):
     log_dir: Path = Path(".headrace/logs")
     """Where workers keep the logs of processes and containers, one file per launch."""
     log_uri: str = ""
-    """Where the logs of Jobs go: file:PATH or s3://BUCKET/PREFIX, the same for API and workers; empty: log_dir."""
+    """Where the logs of Jobs go: file:PATH or s3://BUCKET/PREFIX, the same for API and workers.
+
+    Empty: log_dir, which is refused in a pod where Jobs are made."""
     node_types: str = ""
     """Directories of node type manifests (*.json) with process commands, os.pathsep separated; the stock ones always."""
     executors: str = "process"
@@ -140,6 +143,11 @@ class Settings(BaseSettings):
     def logs_at(self) -> str:
         """The URI below which the logs of Jobs are."""
         return self.log_uri or f"file:{self.log_dir}"
+
+    @property
+    def in_pod(self) -> bool:
+        """Whether this process runs in a pod of a cluster: what it writes to its own disk nobody else reads."""
+        return "KUBERNETES_SERVICE_HOST" in os.environ
 
 
 class ClientSettings(BaseSettings):

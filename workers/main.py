@@ -21,6 +21,7 @@ from app import logsetup
 from app.collector import tune_collector
 from app.core.placement import CONTAINER, KUBERNETES, PROCESS, SERVICE, Placement
 from app.errors import HeadraceError, StoreUnavailable
+from app.joblogs import check_shared
 from app.nodetypes_files import NodeTypeFiles
 from app.settings import Settings
 from app.store.arqpool import arq_pool
@@ -78,6 +79,7 @@ def configured_executors(settings: Settings) -> MakeExecutor:
 
     Raises UsageError for settings that make no sense.
     """
+    check_shared(settings)
     files = NodeTypeFiles.load(settings)
     placement = Placement.parse(settings.executors, settings.image_allow, files.placed(settings.nodes_image))
 

@@ -60,6 +60,26 @@ def test_each_part_is_spread_scaled_and_never_all_gone(cluster, part: str) -> No
     assert all_of["HorizontalPodAutoscaler", part]["minReplicas"] == 2
 
 
+@pytest.mark.parametrize("overlay", ["dev", "production", "production-keda"])
+def test_the_logs_of_jobs_go_where_workers_write_and_the_api_reads(cluster, overlay: str) -> None:
+    found = rendered(cluster, overlay)
+    (where,) = (
+        each["data"]["HEADRACE_LOG_URI"]
+        for each in found
+        if each["kind"] == "ConfigMap" and "HEADRACE_LOG_URI" in each["data"]
+    )
+    for part, read_only in (("worker", False), ("api", True)):
+        (pod,) = (
+            each["spec"]["template"]["spec"]
+            for each in found
+            if (each["kind"], each["metadata"]["name"]) == ("Deployment", f"headrace-{part}")
+        )
+        (mount,) = (each for each in pod["containers"][0]["volumeMounts"] if each["name"] == "logs")
+        assert where == f"file:{mount['mountPath']}"
+        assert mount.get("readOnly", False) is read_only
+        assert {"name": "logs", "persistentVolumeClaim": {"claimName": "headrace-logs"}} in pod["volumes"]
+
+
 USED = {
     "jobs.batch": "create get list watch patch delete",
     "pods": "list watch",

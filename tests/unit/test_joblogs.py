@@ -6,9 +6,14 @@ from pathlib import Path
 
 import pytest
 
-from app.joblogs import HEAD, PART, TAIL, JobLog, Part, PartsReader, untimed
+from app.cli.commands.doctor import examine_cluster
+from app.errors import UsageError
+from app.joblogs import HEAD, PART, TAIL, JobLog, Part, PartsReader, check_shared, untimed
+from app.main import create_app
 from app.objects import Objects
+from app.settings import Settings
 from workers.executors.kubernetes.tail import Tail
+from workers.main import configured_executors
 
 POD = "20260101T000000Z.0a1b2c3d"
 
@@ -87,3 +92,39 @@ async def test_of_a_long_log_head_and_tail_are_kept(log: JobLog):
     assert parts[-1] == Part(POD, (HEAD + TAIL) + 4 * PART, PART)
     await log.archive()
     assert f"[headrace: {5 * PART} bytes are left out here]".encode() in await whole(log)
+
+
+@pytest.fixture
+def pod(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
+
+
+@pytest.mark.usefixtures("pod")
+def test_in_a_pod_neither_worker_nor_api_starts_without_a_place_for_the_logs_of_jobs():
+    settings = Settings(executors="process, kubernetes", log_dir=Path("/tmp/logs"))
+    for start in (configured_executors, create_app):
+        with pytest.raises(UsageError, match=r"HEADRACE_LOG_URI is not set.*s3://BUCKET/PREFIX.*log-volume"):
+            start(settings)
+
+
+@pytest.mark.usefixtures("pod")
+async def test_doctor_finds_that_logs_would_be_lost_with_a_pod(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEADRACE_EXECUTORS", "kubernetes")
+    found = {each.check: each for each in await examine_cluster()}
+    assert not found["logs"].ok
+    assert "HEADRACE_LOG_URI" in found["logs"].detail
+
+
+@pytest.mark.usefixtures("pod")
+@pytest.mark.parametrize(
+    "settings",
+    [Settings(executors="kubernetes", log_uri="file:/logs"), Settings(executors="process")],
+    ids=["a place is named", "no Jobs are made"],
+)
+def test_a_pod_may_start_with_a_place_for_logs_or_without_jobs(settings: Settings):
+    check_shared(settings)
+
+
+def test_outside_a_cluster_logs_of_jobs_may_lie_in_the_log_directory(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
+    check_shared(Settings(executors="kubernetes"))

@@ -137,13 +137,27 @@ async def examine(url: str) -> list[Finding]:
 
 
 async def examine_cluster() -> list[Finding]:
-    """What we may not do in the Jobs' namespace, and what does not work without it; nothing where no cluster is used."""
+    """Whether logs go where the API reads them, and what we may not do in the Jobs' namespace; nothing without a cluster."""
     try:
         settings = Settings()
     except ValidationError:
         return []
     if "kubernetes" not in settings.executors:
         return []
+    return [*_logs(settings), *await _rights(settings)]
+
+
+def _logs(settings: Settings) -> list[Finding]:
+    from app.joblogs import check_shared
+
+    try:
+        check_shared(settings)
+    except HeadraceError as error:
+        return [Finding("logs", False, error.message)]
+    return []
+
+
+async def _rights(settings: Settings) -> list[Finding]:
     from workers.executors.kubernetes.client import Cluster
     from workers.executors.kubernetes.rights import RIGHTS, denied
 
