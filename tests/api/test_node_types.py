@@ -41,6 +41,28 @@ async def test_a_bad_node_type_is_invalid(api: httpx.AsyncClient, body: dict[str
     assert (await api.put(PATH, json=body)).status_code == 422
 
 
+@pytest.mark.parametrize(
+    ("pod", "place"),
+    [
+        ({"volumes": [{"name": "root", "mount_path": "/root", "hostPath": {"path": "/"}}]}, "volumes/0/hostPath"),
+        ({"volumes": [{"name": "root", "mount_path": "/root", "host_path": "/"}]}, "volumes/0/host_path"),
+        ({"privileged": True}, "privileged"),
+        ({"securityContext": {"privileged": True}}, "securityContext"),
+        ({"hostNetwork": True}, "hostNetwork"),
+        ({"service_account": "admin"}, "service_account"),
+        ({"run_as_user": 0}, "run_as_user"),
+    ],
+)  # fmt: skip
+async def test_a_node_type_cannot_ask_for_the_machine_or_for_privilege(
+    api: httpx.AsyncClient, pod: dict[str, object], place: str
+):
+    """Fault row 35."""
+    answer = await api.put(PATH, json={"image": "resize:1", "kubernetes": pod})
+    assert answer.status_code == 422
+    assert [each["pointer"] for each in answer.json()["errors"]] == [f"/kubernetes/{place}"]
+    assert (await api.get(PATH)).status_code == 404
+
+
 def _manifest(directory: Path, **fields: object) -> NodeType:
     manifest = {
         "name": "shout",

@@ -50,6 +50,8 @@ class Installation:
 
     def remove(self) -> None:
         self._kubectl("delete", "namespace", NAMESPACE, JOBS_NAMESPACE, "--ignore-not-found", PATIENCE)
+        whole = ("validatingadmissionpolicybindings", "validatingadmissionpolicies")
+        self._kubectl("delete", ",".join(whole), "-l", "app.kubernetes.io/part-of=headrace")
 
 
 def install(cluster: Cluster) -> Installation:

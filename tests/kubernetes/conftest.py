@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+import yaml
 from pydantic import SecretStr
 
 from app.embedded import free_port
@@ -24,9 +25,10 @@ from app.store.store import Store
 from tests.cluster.build import build
 from tests.cluster.cluster import Cluster, ensure, stop
 from tests.cluster.headrace_images import archives, base_archive
-from tests.cluster.installation import Installation, install
+from tests.cluster.installation import JOBS_NAMESPACE, Installation, install
 from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import HOST, KUBECONFIG_VARIABLE, Layout, default_root
+from tests.cluster.machine import REPOSITORY
 
 if TYPE_CHECKING:
     from tests.kubernetes.site import Site
@@ -134,9 +136,12 @@ async def site(
 
 @pytest.fixture
 def namespace(cluster: TestCluster) -> Iterator[str]:
-    """A namespace of the test's own, where pods must be as restricted as in production."""
+    """A namespace of the test's own, with the labels of the namespace of the Jobs in production."""
     name = f"t-{secrets.token_hex(5)}"
-    labels = {"pod-security.kubernetes.io/enforce": "restricted"}
+    shipped = yaml.safe_load_all((REPOSITORY / "k8s" / "base" / "namespaces.yaml").read_text("utf-8"))
+    labels = next(
+        each["metadata"]["labels"] for each in shipped if each["metadata"]["name"] == JOBS_NAMESPACE
+    )
     cluster.kubectl.apply(
         [{"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name, "labels": labels}}]
     )

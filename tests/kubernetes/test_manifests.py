@@ -80,6 +80,15 @@ def test_the_logs_of_jobs_go_where_workers_write_and_the_api_reads(cluster, over
         assert {"name": "logs", "persistentVolumeClaim": {"claimName": "headrace-logs"}} in pod["volumes"]
 
 
+def test_the_cluster_allows_the_images_that_the_api_allows(cluster) -> None:
+    dev = {
+        (each["kind"], each["metadata"]["name"].rpartition("-")[0]): each for each in rendered(cluster, "dev")
+    }
+    allowed = dev["ConfigMap", "headrace"]["data"]["HEADRACE_IMAGE_ALLOW"]
+    jobs = dev["Namespace", "headrace"]["metadata"]
+    assert (jobs["name"], jobs["annotations"]["headrace.dev/images"]) == ("headrace-jobs", allowed)
+
+
 USED = {
     "jobs.batch": "create get list watch patch delete",
     "pods": "list watch",
