@@ -10,7 +10,7 @@ from app.core.graph import Kind, Retry, Timeouts
 from app.core.hindrances import Hindrance
 from app.core.round import Round, iso
 from app.core.settle import finish_node
-from app.core.signals import Signal, SignalKind
+from app.core.signals import REWOUND, Signal, SignalKind
 from app.core.states import NODE_LIVE, NODE_TERMINAL, NodeStatus
 from app.core.tasks import split_ref
 from app.core.view import NodeView, Value
@@ -20,6 +20,8 @@ INFRA_BUDGET = 10
 INFRA_RETRY = Retry(max_attempts=INFRA_BUDGET, initial_ms=1_000, factor=2.0, max_ms=30_000)
 NOT_RETRYABLE_EXIT = 42
 """The exit code by which a program says that another attempt is pointless."""
+REFUSED_EXIT = 3
+"""The exit code of a program that was told that it does not hold the node run any more."""
 ROOM_CHECK_MS = 30_000
 """How often a launch is looked at that the cluster has no room for."""
 FINALIZE_GRACE_MS = 60_000
@@ -157,7 +159,10 @@ def exited(round_: Round, signal: Signal) -> None:
         fail_attempt(round_, ref, node.stop, f"stopped: {node.stop.replace('_', ' ')}{_hindered(node)}")
     elif signal.infra:
         fail_attempt(round_, ref, signal.type or "lost", signal.message, infra=True)
-    elif signal.type:
+    elif signal.type == REWOUND and _lost(node, signal):
+        text = "the store began anew while the process was there, and may have lost what it had said"
+        fail_attempt(round_, ref, "lost", text, infra=True)
+    elif signal.type and signal.type != REWOUND:
         fail_attempt(round_, ref, signal.type, signal.message, retryable=signal.retryable)
     elif signal.code == 0 and node.status is NodeStatus.STARTING:
         _plain_success(round_, ref, signal)
@@ -167,6 +172,14 @@ def exited(round_: Round, signal: Signal) -> None:
         fail_attempt(
             round_, ref, "exit", _exit_text(signal.code), retryable=signal.code != NOT_RETRYABLE_EXIT
         )
+
+
+def _lost(node: NodeView, signal: Signal) -> bool:
+    """Whether an end in doubt says nothing of the attempt: 0 may be its success or a plain program's, and a program that goes
+    on where the store has forgotten it is refused."""
+    if node.status is NodeStatus.STARTING:
+        return signal.code in (0, REFUSED_EXIT)
+    return signal.code != NOT_RETRYABLE_EXIT
 
 
 def _hindered(node: NodeView) -> str:

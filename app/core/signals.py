@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
@@ -95,6 +95,16 @@ def exit_of(
         SignalKind.EXIT, task.ref, task.attempt, task.launch,
         code=code, type=type, message=message, retryable=retryable, infra=infra, output=output,
     )  # fmt: skip
+
+
+REWOUND = "rewound"
+"""The type of the end of a process that the store may have forgotten: the store began anew after the process did, and what it
+had said before may be lost (a restore, a tail that was not synced)."""
+
+
+def in_doubt(exit_: Signal) -> Signal:
+    """The same end, told of such a process. What it left as its output is not in the store, and counts."""
+    return exit_ if exit_.type or exit_.output is not None else replace(exit_, type=REWOUND)
 
 
 TOO_DEEP = "child_depth"

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import orjson
 
 from app.core.pools import GLOBAL
-from app.core.signals import Signal, encode
+from app.core.signals import Signal, encode, in_doubt
 from app.core.states import NODE_LIVE, STEPS, NodeStatus
 from app.core.tasks import Task
 from app.store.client import Batcher, Script, pairs
@@ -35,6 +35,17 @@ class NodeState(NamedTuple):
     def lives(self, task: Task) -> bool:
         """Whether a launch is the live one; another, or none, is live otherwise."""
         return self.status in NODE_LIVE and (self.attempt, self.launch) == (task.attempt, task.launch)
+
+
+class Lived(NamedTuple):
+    """The life of a process, in ms before now."""
+
+    began: int
+    ended: int
+
+
+LINGER_MS = 30_000
+"""How long a process may go on after its attempt has ended."""
 
 
 class Workers:
@@ -131,11 +142,18 @@ class Workers:
         rows = await self._batcher.call("HGETALL", self._keys.procs(host))
         return {Task.parse(task): orjson.loads(record) for task, record in pairs(rows)}
 
-    async def exited(self, run: str, signal: Signal) -> None:
-        """Tell the run that a launch ended, unless its attempt has ended by itself already."""
+    async def exited(self, run: str, signal: Signal, lived: Lived | None = None) -> None:
+        """Tell the run that a launch ended, unless its attempt has ended by itself already.
+
+        Where it is known when its process `lived`, one that is older than the store is told in doubt: see app.core.signals.
+        An exit 0 long after the store began is a plain program's: another would have been refused until then.
+        """
         keys = self._keys
         names = [keys.node(run, signal.ref), keys.run(run), keys.inbox(run), keys.active]
-        args = [signal.attempt, signal.launch, run, encode(signal), len(STEPS), *NODE_LIVE]
+        began, ended = lived or (-1, 0)
+        soon = LINGER_MS if signal.code == 0 else -1
+        args = [signal.attempt, signal.launch, run, encode(signal), len(STEPS),
+                began, ended, soon, encode(in_doubt(signal)), *NODE_LIVE]  # fmt: skip
         await self._batcher.script(EXIT, names, args)
 
     async def adopt(self, task: Task, host: str, record: dict[str, Any]) -> None:

@@ -6,10 +6,10 @@ import asyncio
 
 import pytest
 
-from app.core.signals import Signal, SignalKind, exit_of
+from app.core.signals import Signal, SignalKind, decode, exit_of
 from app.core.tasks import Task
 from app.store.store import Store
-from app.store.workers import Workers
+from app.store.workers import Lived, Workers
 
 ONE = {"a": {"type": "step"}}
 RECORD = {"pid": 1}
@@ -92,6 +92,45 @@ async def test_the_end_of_a_launch_whose_final_checkpoint_is_known_is_none(store
     await hand.finish(run, "a")
     await store.workers.exited(run, exit_of(Task(run, "a", 1, 0), code=0))
     assert len(await hand.inbox(run)) == 1, "the final checkpoint said it all"
+
+
+LONG = 10 * 365 * 24 * 3600 * 1000
+"""ms: before any store of a test began."""
+
+
+async def up(store: Store) -> None:
+    """The store is there for more than the second in which its beginning is not known exactly."""
+    info = b"uptime_in_seconds:0"
+    while b"uptime_in_seconds:0" in info or b"uptime_in_seconds:1\r" in info:
+        info = await store.batcher.call("INFO", "server")
+
+
+@pytest.mark.parametrize(
+    ("lived", "output", "kind"),
+    [
+        (Lived(LONG, 0), None, "rewound"),
+        (Lived(LONG, LONG - 1), None, "rewound"),
+        (Lived(LONG, 0), "1", ""),
+        (Lived(0, 0), None, ""),
+        (None, None, ""),
+    ],
+)
+async def test_the_end_of_a_process_that_is_older_than_the_store_is_in_doubt_unless_it_left_its_output(
+    store: Store, hand, task: Task, lived: Lived | None, output: str | None, kind: str
+):
+    await up(store)
+    await store.workers.exited(task.run, exit_of(task, code=3, output=output), lived)
+    (raw,) = await hand.inbox(task.run)
+    assert decode(raw).type == kind
+
+
+async def test_exit_0_long_after_the_store_began_is_in_no_doubt(store: Store, hand, task: Task, monkeypatch):
+    """A process that the store had forgotten would have been refused until then."""
+    await up(store)
+    monkeypatch.setattr("app.store.workers.LINGER_MS", 0)
+    await store.workers.exited(task.run, exit_of(task, code=0), Lived(LONG, 0))
+    (raw,) = await hand.inbox(task.run)
+    assert decode(raw).type == ""
 
 
 async def test_a_timer_that_is_due_becomes_one_signal_whoever_fires_it(store: Store, hand):

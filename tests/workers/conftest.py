@@ -30,8 +30,11 @@ LEASE = 1.0
 SECRET = "s3cr3t/of-the-engine"
 """The value of the secret `engine-key`, which may be sent to 127.0.0.1."""
 PROGRAM = str(Path(__file__).with_name("node_program.py"))
+# fmt: off
 TYPES: dict[str, list[str]] = {
     "program": ["{python}", "-I", "-S", PROGRAM],
+    "late": ["/bin/sh", "-c", 'until [ -e "${HEADRACE_OUTPUT%/*}/go" ]; do sleep 0.02; done; exec "$0" -I -S "$1"',
+             "{python}", PROGRAM],
     "leaks": ["{python}", "-I", str(Path(__file__).with_name("leaking_node.py"))],
     "plain": ["/bin/sh", "-c", 'printf \'{"plain": true}\' > "$HEADRACE_OUTPUT"'],
     "exits-42": ["/bin/sh", "-c", "exit 42"],
@@ -40,6 +43,7 @@ TYPES: dict[str, list[str]] = {
     "sleeps": ["/bin/sh", "-c", "sleep 600"],
     "babbles": ["/bin/sh", "-c", 'printf "not JSON" > "$HEADRACE_OUTPUT"'],
 }
+# fmt: on
 
 
 class Installation:
@@ -151,7 +155,7 @@ class Site:
         """Publish these nodes and trigger them, over HTTP; the ids of the runs. `dir` is added to configs."""
         name = name or f"w{secrets.token_hex(4)}"
         for node in nodes.values():
-            if node.get("type") == "program":
+            if node.get("type") in ("program", "late"):
                 node["config"] = {**node.get("config", {}), "dir": str(self.folder)}
         (
             await self.http.put(f"/workflows/{name}", json={"name": name, "nodes": nodes, **document})

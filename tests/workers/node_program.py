@@ -3,6 +3,7 @@
 config: dir (where it leaves its diary and looks for gates), plus
   gate      wait for the file DIR/NAME before output, heartbeating
   positions how many positions to checkpoint first
+  lingers   after all steps wait for the file DIR/NAME before it exits
   twice     make every call twice, as after a lost answer
   mended    exit with 42 as long as the file DIR/NAME is not there
   hang      after configure neither go on nor give a sign of life
@@ -86,3 +87,5 @@ while "gate" in config and not (FOLDER / config["gate"]).exists():
 ends("execute")
 ends("output", metadata={"epoch": epoch, "attempt": started["attempt"]})
 ends("finalize")
+while "lingers" in config and not (FOLDER / config["lingers"]).exists():
+    time.sleep(0.02)

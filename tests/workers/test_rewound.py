@@ -88,3 +88,44 @@ async def test_processes_of_a_lost_future_are_adopted_and_none_is_started_beside
     assert (await site.node(run, "ended"))["metadata"] is not None
     assert len(site.diary("lives", epoch=1)) == 2, "one process of each launch"
     await site.check(run, faults=True)
+
+
+async def test_the_end_of_a_process_that_the_store_has_forgotten_is_not_taken_for_that_of_a_plain_program(
+    servers, sites, tmp_path: Path
+):
+    """One worker watches them all the time. In the older state neither had called start: exit 0 would be a success without
+    metadata, and 3 (refused) a failed attempt."""
+    server = servers("store")
+    site = await sites(server, "site")
+    once = {"max_attempts": 1}
+    nodes: dict[str, Any] = {
+        "done": {"type": "late", "retry": once, "config": {"lingers": "end"}},
+        "refused": {"type": "late", "retry": once, "config": {"gate": "end"}},
+    }
+    worker = await site.worker()
+    (run,) = await site.fire(nodes)
+
+    async def both_are_there() -> bool:
+        return {task.ref for task in await site.store.workers.processes(host())} == set(nodes)
+
+    await site.until(both_are_there, "both processes are recorded")
+    remember(server, tmp_path / "past")
+    await back(site)
+    (site.installation.settings.log_dir / run / "go").touch()
+
+    async def one_has_made_its_last_checkpoint() -> bool:
+        return (await site.node(run, "done"))["status"] == "succeeded"
+
+    await site.until(one_has_made_its_last_checkpoint, "one has made its last checkpoint")
+    await site.waits("refused")
+    rewind(server, tmp_path / "past")
+    await back(site)
+    assert {(await site.node(run, name))["status"] for name in nodes} == {"starting"}
+    site.open("end")
+    assert await site.ended(run) == "succeeded"
+    assert worker.poll() is None
+    for name in nodes:
+        node = await site.node(run, name)
+        assert (node["attempt"], node["infrastructure_faults"]) == (1, 1)
+        assert node["metadata"] == {"epoch": 1, "attempt": 1}, "what its second launch said"
+    await site.check(run, faults=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
 from app.core.graph import Graph, NodeDef
 from app.core.signals import Signal
 from app.core.tasks import Task
+from app.store.workers import Lived
 
 
 @dataclass(slots=True, frozen=True)
@@ -27,8 +28,10 @@ class Launch:
     """
 
 
-Report = Callable[[str, Signal], Awaitable[None]]
-"""Called with the run and an exit signal; returns when the signal is durable."""
+class Report(Protocol):
+    async def __call__(self, run: str, signal: Signal, lived: Lived | None = None) -> None:
+        """Tell a run the end of a launch; returns when that is durable. `lived`: when its process did, where that is known."""
+        ...
 
 
 class Executor(Protocol):

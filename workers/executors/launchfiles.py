@@ -7,6 +7,7 @@ NAME.exit its exit code, once it has ended; NAME.output the metadata that a prog
 from __future__ import annotations
 
 import math
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import orjson
 
 from app.core.tasks import Task
 from app.logfiles import log_path
+from app.store.workers import Lived
 
 OUTPUT_LIMIT = 256 * 1024
 
@@ -86,6 +88,16 @@ class LaunchFiles:
             return self.stat.stat().st_mtime_ns / 1_000_000
         except OSError:
             return math.inf
+
+    def lived(self) -> Lived:
+        """When its process was there, by the times of the files: one whose end they do not tell has just ended."""
+        now = time.time() * 1000
+        try:
+            ended = self.exit.stat().st_mtime_ns / 1_000_000
+        except OSError:
+            ended = now
+        began = self.started_ms()
+        return Lived(-1 if began == math.inf else max(round(now - began), 0), max(round(now - ended), 0))
 
     def exit_code(self) -> int | None:
         """The program's exit code, negative for the signal that killed it; None where it is not known."""

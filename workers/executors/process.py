@@ -25,7 +25,7 @@ from app.core.tasks import Task
 from app.errors import StoreUnavailable, Unavailable
 from app.settings import Settings
 from app.store.store import Store
-from app.store.workers import Workers
+from app.store.workers import LINGER_MS, Workers
 from workers.executors.base import Launch, Report
 from workers.executors.launchfiles import ALREADY, SHIM, LaunchFiles, Process, process_start
 
@@ -35,8 +35,7 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", 
 """Variables of the worker that a node gets; no other, so no secret of the server's."""
 RECONCILE = 1.0
 """Seconds between looks at what must be adopted or stopped."""
-LINGER = 30.0
-"""Seconds that a process may go on after its attempt has ended."""
+LINGER = LINGER_MS / 1000
 CLOCK_SLACK_MS = 50
 """How much earlier than its admission a launch may seem to have been started."""
 
@@ -177,7 +176,7 @@ class ProcessExecutor:
         code = files.exit_code()
         if code is None and popen is not None and popen.returncode not in (None, ALREADY):
             code = popen.returncode
-        await self._tell(task, self._exit_signal(task, files, code, found_gone))
+        await self._tell(task, files, self._exit_signal(task, files, code, found_gone))
 
     def _exit_signal(self, task: Task, files: LaunchFiles, code: int | None, found_gone: bool) -> Signal:
         killed = code is None or code < 0
@@ -194,10 +193,10 @@ class ProcessExecutor:
             return exit_of(task, code=code, type="lost", message=text, infra=True)
         return exit_of(task, code=code, output=output)
 
-    async def _tell(self, task: Task, signal_: Signal) -> None:
+    async def _tell(self, task: Task, files: LaunchFiles, signal_: Signal) -> None:
         while True:
             try:
-                await self._report(task.run, signal_)
+                await self._report(task.run, signal_, files.lived())
                 await self._workers.forget_process(task, self._host)
             except StoreUnavailable:
                 await asyncio.sleep(0.5)

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.attempts import FINALIZE_GRACE_MS, INFRA_BUDGET, backoff
 from app.core.graph import Retry
-from app.core.signals import Signal, SignalKind
+from app.core.signals import REWOUND, Signal, SignalKind
 
 RETRY = {"max_attempts": 3, "initial": "1s", "factor": 2, "max": "100s"}
 ONE = {"a": {"type": "step", "retry": RETRY}}
@@ -87,6 +87,35 @@ def test_exit_0_of_a_program_that_never_called_start_is_its_success(world):
     run.exit(("a", 1, 0), code=0, output='{"count":3}')
     run.settle()
     assert (run.status("a"), run.metadata("a")) == ("succeeded", {"count": 3})
+
+
+@pytest.mark.parametrize("code", [0, 3])
+def test_an_end_that_the_store_may_have_forgotten_is_an_infrastructure_fault(world, code: int):
+    """It looks like a plain program's success, or its failure."""
+    run = world(ONE)
+    run.admit(run.ready[0])
+    run.exit(("a", 1, 0), code=code, type=REWOUND)
+    run.settle()
+    assert (run.status("a"), run.error("a")["type"]) == ("waiting", "lost")
+    pass_time(run)
+    assert run.launch("a") == ("a", 1, 1), "the same attempt, launched again"
+
+
+def test_a_program_without_the_protocol_fails_by_its_own_exit_code_whatever_the_store_may_have_forgotten(
+    world,
+):
+    run = world(ONE)
+    run.admit(run.ready[0])
+    run.exit(("a", 1, 0), code=1, type=REWOUND)
+    run.settle()
+    assert run.error("a") == {"type": "exit", "message": "exit code 1"}
+
+
+@pytest.mark.parametrize(("code", "kind"), [(0, "lost"), (1, "lost"), (42, "exit")])
+def test_one_that_had_called_start_may_have_lost_what_it_said_later(world, code: int, kind: str):
+    run = world(ONE)
+    exit_of(run, code=code, type=REWOUND)
+    assert run.error("a")["type"] == kind
 
 
 def test_infrastructure_faults_do_not_count_as_attempts_and_have_a_budget_of_their_own(world):
