@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from app.core.tasks import split_ref
-from app.errors import NotFound
+from app.errors import InvalidInput, NotFound, Place
 from app.store.archive import FORMAT, ArchiveFiles, Line
 from app.store.history import order
 
@@ -81,7 +81,10 @@ class Archived:
 
 
 async def _page(rows: AsyncIterator[dict[str, Any]], limit: int, cursor: str | None) -> Page:
-    """One page; the cursor is the number of rows before it."""
+    """One page; the cursor is the number of rows before it. Raises InvalidInput for one that the store gave before."""
+    if cursor is not None and not cursor.isdecimal():
+        detail = "the run was archived since this cursor was given; begin the list anew"
+        raise InvalidInput(places=[Place("/cursor", detail)])
     first, number, found = int(cursor or 0), 0, list[dict[str, Any]]()
     async for row in rows:
         if number >= first + limit:

@@ -177,6 +177,13 @@ async def test_a_cursor_that_was_never_given_is_no_fault(api: httpx.AsyncClient,
     assert (await api.get(f"/api/v1/{path}")).status_code == 200
 
 
+@pytest.mark.parametrize("path", ["nodes", "nodes/read/items"])
+async def test_a_cursor_of_another_list_is_invalid(api: httpx.AsyncClient, begin: Begin, path: str):
+    """That of the runs has two parts, places in a document have one."""
+    answer = await api.get(f"/api/v1/runs/{await begin()}/{path}?cursor=1795539793805.1")
+    assert (answer.status_code, answer.json()["errors"][0]["pointer"]) == (422, "/cursor")
+
+
 @pytest.mark.parametrize("cursor", ["9" * 30 + "-1", "1-2-3", "x"])
 async def test_what_is_no_cursor_of_the_audit_is_invalid(api: httpx.AsyncClient, cursor: str):
     assert (await api.get("/api/v1/audit", params={"cursor": cursor})).status_code == 422

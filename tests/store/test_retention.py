@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from app.core.signals import Signal, SignalKind
-from app.errors import EngineFault, NotFound, Unavailable
+from app.errors import EngineFault, InvalidInput, NotFound, Unavailable
 from app.settings import Settings
 from app.store import retention as retention_module
 from app.store.client import Batcher
@@ -338,6 +338,15 @@ async def test_nothing_is_removed_while_the_archive_cannot_be_written(
         assert await store.retention.due(await store.workers.now(), 10) == [], "it is tried again later"
     finally:
         await store.close()
+
+
+async def test_a_cursor_of_before_the_archive_is_refused_there(archiving: Settings, hand):
+    store = await Store.open(archiving)
+    run = await five(hand)
+    await Retention(store, archiving).sweep()
+    with pytest.raises(InvalidInput, match="not valid"):
+        await store.runs.records(run, "a", 10, "12.3")
+    await store.close()
 
 
 async def test_what_is_read_back_must_be_what_was_archived(archiving: Settings, hand, monkeypatch):

@@ -100,7 +100,7 @@ def _trigger(ask: Ask, source: Source, published: Published, params: dict[str, A
 
 def _preview(call: Call, graph: Graph, ask: Ask, plan: Plan, was: Mapping[str, Was]) -> ASGIApp:
     limit, cursor = page(call, 1000)
-    start = int((cursor or "0").partition(".")[0])
+    start = int(cursor or 0)
     end = min(start + limit, len(graph.nodes))
     items = [_item(graph.nodes[position], plan, was) for position in range(start, end)]
     return json_reply(

@@ -15,7 +15,8 @@ from app.core.states import NodeStatus
 from app.errors import Forbidden, InvalidInput, NotFound, Place
 
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_CURSOR = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
+_POSITION = re.compile(r"[0-9]{1,20}")
+_PLACE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
 _STATUSES = {str(status) for status in NodeStatus}
 _NODE = re.compile(r"[a-z][a-z0-9_]{0,62}(:(0|[1-9][0-9]{0,8}))?")
 
@@ -46,9 +47,10 @@ def ref_of(call: Call) -> str:
     return ref
 
 
-def page(call: Call, default: int = 100) -> tuple[int, str | None]:
+def page(call: Call, default: int = 100, cursors: re.Pattern[str] = _POSITION) -> tuple[int, str | None]:
+    """Limit and cursor of a page. Raises InvalidInput for what cannot be a cursor of this list."""
     cursor = call.query.get("cursor") or None
-    if cursor is not None and not _CURSOR.fullmatch(cursor):
+    if cursor is not None and not cursors.fullmatch(cursor):
         raise InvalidInput(places=[Place("/cursor", "this is not a cursor of this list")])
     return call.number("limit", default, 1, 1000), cursor
 
@@ -63,7 +65,7 @@ async def list_runs(call: Call, api: Api) -> ASGIApp:
     workflow = call.query.get("workflow") or None
     if workflow is not None and not principal.may_touch(workflow):
         raise Forbidden("This workflow is outside the key's prefix.")
-    limit, cursor = page(call)
+    limit, cursor = page(call, cursors=_PLACE)
     items, after = await api.store.runs.list(
         workflow=workflow,
         status=_status(call),
@@ -138,7 +140,7 @@ async def list_records(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/records: the ledger of failed records."""
     run, ref = await visible_run(call, api), ref_of(call)
     await api.store.runs.node(run["id"], ref)
-    return listed(*await api.store.runs.records(run["id"], ref, *page(call)))
+    return listed(*await api.store.runs.records(run["id"], ref, *page(call, cursors=_PLACE)))
 
 
 async def list_attempts(call: Call, api: Api) -> ASGIApp:
@@ -155,7 +157,7 @@ async def list_triggers(call: Call, api: Api) -> ASGIApp:
         raise InvalidInput(
             places=[Place("/state", "queued, started, duplicate, filtered, rejected or dead is expected")]
         )
-    limit, cursor = page(call)
+    limit, cursor = page(call, cursors=_PLACE)
     items, after = await api.store.triggers.list(state, limit, cursor)
     return listed([receipt for receipt in items if principal.may_touch(receipt["workflow"] or "")], after)
 
