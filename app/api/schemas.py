@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
+from app.core.concurrency import PRIORITIES
 from app.core.podspec import PodSpec, Resources
+from app.core.view import DEFAULT_PRIORITY
 from app.errors import InvalidInput, Place
 
 NAME = r"^[a-z][a-z0-9-]{0,62}$"
@@ -45,7 +47,7 @@ class RunRequest(Input):
 
     params: dict[str, Any] = Field(default_factory=dict)
     version: int | None = Field(None, ge=1, lt=1 << 31)
-    priority: int = Field(3, ge=1, le=5, description="1 is the most urgent.")
+    priority: int = Field(DEFAULT_PRIORITY, ge=1, le=PRIORITIES, description="1 is the most urgent.")
     labels: dict[Label, Annotated[str, StringConstraints(max_length=255)]] = Field(
         default_factory=dict, max_length=32
     )

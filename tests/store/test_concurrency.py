@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-import redis.asyncio as aioredis
 
 from app.core.concurrency import NO_LIMIT, Limit, OnLimit
 from app.store.client import heard
 from app.store.concurrency import MOST_AT_ONCE
 from app.store.store import Store
 from app.store.triggers import Placed
+from tests.store.test_cost import calls
 
 NODES = {"a": {"type": "step"}}
 QUEUE = Limit("k", 1)
@@ -39,12 +39,6 @@ async def end(store: Store, hand, run: str) -> None:
 
 async def statuses(store: Store, *runs: str) -> list[str]:
     return [(await store.runs.get(run))["status"] for run in runs]
-
-
-async def calls(client: aioredis.Redis) -> int:
-    """Commands that the server ran, those inside scripts counted too."""
-    stats = await client.info("commandstats")
-    return sum(row["calls"] for name, row in stats.items() if name != "cmdstat_info")
 
 
 async def after(store: Store) -> None:

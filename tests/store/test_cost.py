@@ -44,6 +44,7 @@ class Instant:
 
 
 async def calls(client: aioredis.Redis) -> int:
+    """Commands that the server ran, those inside scripts counted too."""
     stats = await client.info("commandstats")
     return sum(row["calls"] for name, row in stats.items() if name != "cmdstat_info")
 

@@ -6,7 +6,10 @@ from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
 from app.joblogs import JobLog, PartsReader
-from workers.executors.kubernetes.client import Unreachable
+from workers.executors.kubernetes.client import ClusterError, Unreachable
+
+POD = "20260101T000000Z.0a1b2c3d"
+"""What the parts of the log of a pod are named by."""
 
 
 class Content:
@@ -31,6 +34,8 @@ class Pod:
         self.text = text
         self.chunk = chunk
         self.error: Exception | None = None
+        self.gone_after: int | None = None
+        """So many streams are given; the pod is not there any more when the next is asked for."""
         self.asked: list[str | None] = []
 
     def url(self, *parts: str) -> str:
@@ -38,6 +43,8 @@ class Pod:
 
     @asynccontextmanager
     async def stream(self, url: str, params: Mapping[str, str], *, silence: float) -> AsyncGenerator[Content]:
+        if self.gone_after is not None and len(self.asked) >= self.gone_after:
+            raise ClusterError(404, "NotFound", "no pod")
         since = params.get("sinceTime")
         self.asked.append(since)
         lines = self.text.splitlines(keepends=True)

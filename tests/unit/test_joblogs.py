@@ -12,10 +12,9 @@ from app.joblogs import HEAD, PART, TAIL, JobLog, Part, PartsReader, check_share
 from app.main import create_app
 from app.objects import Objects
 from app.settings import Settings
+from tests.unit.podlog import POD
 from workers.executors.kubernetes.tail import Tail
 from workers.main import configured_executors
-
-POD = "20260101T000000Z.0a1b2c3d"
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Mapping
-from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +10,8 @@ import pytest
 
 from app.joblogs import PART, JobLog, moment, untimed
 from app.objects import Objects
-from tests.unit.podlog import Content, Pod, at, text_of
-from workers.executors.kubernetes.client import ClusterError
+from tests.unit.podlog import POD, Pod, at, text_of
 from workers.executors.kubernetes.tail import LONGEST, Tail
-
-POD = "20260101T000000Z.0a1b2c3d"
 
 
 @pytest.fixture
@@ -99,28 +94,13 @@ async def test_what_a_machine_says_instead_of_a_log_is_no_line_of_it(log: JobLog
 
 
 async def test_a_last_line_without_an_end_is_kept_though_its_pod_is_gone_when_it_is_asked_again(log: JobLog):
-    class Vanishes(Pod):
-        @asynccontextmanager
-        async def stream(
-            self, url: str, params: Mapping[str, str], *, silence: float
-        ) -> AsyncGenerator[Content]:
-            if self.asked:
-                raise ClusterError(404, "NotFound", "no pod")
-            async with super().stream(url, params, silence=silence) as content:
-                yield content
-
-    pod: Any = Vanishes(at(0) + b" one\n" + at(1) + b" last words")
+    pod: Any = Pod(at(0) + b" one\n" + at(1) + b" last words")
+    pod.gone_after = 1
     assert await Tail(pod, log, "pod", POD, lambda: False).run()
     assert await text_of(log) == b"one\nlast words\n"
 
 
 async def test_a_pod_that_is_not_there_any_more_has_no_log(log: JobLog):
-    class Gone(Pod):
-        @asynccontextmanager
-        async def stream(
-            self, url: str, params: Mapping[str, str], *, silence: float
-        ) -> AsyncGenerator[Content]:
-            raise ClusterError(404, "NotFound", "no pod")
-            yield Content([])
-
-    assert not await tail(Gone(b""), log).run()
+    pod = Pod(b"")
+    pod.gone_after = 0
+    assert not await tail(pod, log).run()

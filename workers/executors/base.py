@@ -9,7 +9,10 @@ from typing import Protocol
 from app.core.graph import Graph, NodeDef
 from app.core.signals import Signal
 from app.core.tasks import Task
-from app.store.workers import Lived
+from app.store.workers import LINGER_MS, Lived
+
+LINGER = LINGER_MS / 1000
+"""Seconds that a process, a container or a Job may go on after its attempt has ended."""
 
 
 @dataclass(slots=True, frozen=True)

@@ -25,8 +25,8 @@ from app.core.tasks import Task
 from app.errors import StoreUnavailable, Unavailable
 from app.settings import Settings
 from app.store.store import Store
-from app.store.workers import LINGER_MS, Workers
-from workers.executors.base import Launch, Report
+from app.store.workers import Workers
+from workers.executors.base import LINGER, Launch, Report
 from workers.executors.launchfiles import ALREADY, SHIM, LaunchFiles, Process, process_start
 
 log = structlog.get_logger("headrace.process")
@@ -35,7 +35,6 @@ PASSED_ON = ("PATH", "HOME", "LANG", "LC_ALL", "TZ", "TMPDIR", "SSL_CERT_FILE", 
 """Variables of the worker that a node gets; no other, so no secret of the server's."""
 RECONCILE = 1.0
 """Seconds between looks at what must be adopted or stopped."""
-LINGER = LINGER_MS / 1000
 CLOCK_SLACK_MS = 50
 """How much earlier than its admission a launch may seem to have been started."""
 

@@ -24,7 +24,7 @@ from app.errors import StoreUnavailable
 from app.logfiles import log_path
 from app.settings import Settings
 from app.store.store import Store
-from workers.executors.base import Report
+from workers.executors.base import LINGER, Report
 from workers.executors.container import reasons
 from workers.executors.container.engine import MISSING, Engine, EngineError
 from workers.executors.container.logcopy import copy_log
@@ -38,8 +38,6 @@ log = structlog.get_logger("headrace.container")
 
 LOOK = 1.0
 """Seconds between lists of the containers, and between looks at what must be stopped."""
-LINGER = 30.0
-"""Seconds that a container may go on after its attempt has ended."""
 SILENCE = 300.0
 """Seconds without an event after which their stream is opened anew."""
 LOG_END = 5.0

@@ -7,7 +7,6 @@ know no default timeout, repeat a 410 by themselves and take an HTML page for an
 from __future__ import annotations
 
 import asyncio
-import os
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -57,7 +56,7 @@ class Unreachable(ClusterError):
 async def configuration(settings: Settings) -> Configuration:
     """Where the cluster is and who we are. Raises UsageError where neither can be found."""
     found = Configuration()
-    inside = not settings.kubeconfig and "KUBERNETES_SERVICE_HOST" in os.environ
+    inside = not settings.kubeconfig and settings.in_pod
     try:
         if inside:
             load_incluster_config(client_configuration=found)

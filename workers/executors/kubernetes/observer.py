@@ -21,7 +21,7 @@ from app.core.tasks import Task, split_ref
 from app.errors import NotFound, StoreUnavailable
 from app.store.store import Store
 from app.store.workers import NodeState
-from workers.executors.base import Report
+from workers.executors.base import LINGER, Report
 from workers.executors.kubernetes import reasons
 from workers.executors.kubernetes.client import EVENTS, JOBS, PODS, Cluster, ClusterError
 from workers.executors.kubernetes.watch import Watch
@@ -35,8 +35,6 @@ RECONCILE = 1.0
 """Seconds between looks at what must be stopped, and at what still waits for its pod."""
 AT_ONCE = 500
 """Launches that one such look asks the store about; more take turns."""
-LINGER = 30.0
-"""Seconds that a Job may go on after its attempt has ended."""
 RENEWAL = 2.5
 """Seconds between renewals of the submissions whose pods do not run yet."""
 REPEAT = 10.0
