@@ -126,10 +126,10 @@ def test_a_worker_may_do_nothing_else(
 
 def may(cluster, verb: str, resource: str, namespace: str) -> bool:
     """Whether the workers' service account may."""
-    who = "--as=system:serviceaccount:headrace:headrace-worker"
+    kind, _, part = resource.partition("/")  # kubectl takes pods/log for a pod of the name log
+    asked = [verb, kind, f"--subresource={part}", f"--namespace={namespace}"]
     try:
-        return (
-            cluster.kubectl("auth", "can-i", verb, resource, who, f"--namespace={namespace}").strip() == "yes"
-        )
+        who = "--as=system:serviceaccount:headrace:headrace-worker"
+        return cluster.kubectl("auth", "can-i", *asked, who).strip() == "yes"
     except ClusterError:
         return False
