@@ -8,7 +8,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import random
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TypeVar
 
@@ -16,8 +15,6 @@ import structlog
 
 from app.core.concurrency import OnLimit
 from app.core.decide import decide, fail_run
-from app.core.graph import Graph
-from app.core.signals import Signal, SignalKind
 from app.core.view import Changes
 from app.errors import (
     CommitConflict,
@@ -30,7 +27,7 @@ from app.errors import (
     StoreUnavailable,
 )
 from app.settings import Settings
-from app.store.engine import Guess, Loaded, waiting
+from app.store.engine import Loaded, waiting
 from app.store.store import Store
 from app.store.streams import Entry, SharedStream
 from app.store.triggers import ENTRY_VERSION, ENTRY_VERSIONS, Placed, QueuedTrigger, read_trigger
@@ -43,8 +40,6 @@ T = TypeVar("T")
 IN_HAND = 256
 """Entries that one worker has in hand at most."""
 BLOCK_MS = 1000
-MOST_GUESSED = 4
-MOST_REMEMBERED = 4096
 
 
 class StreamLoop:
@@ -149,12 +144,11 @@ class RunHandler:
         self._lease_ms = round(settings.lease * 1000)
         self._wake = wake
         """Told of each new timer, in ms from now."""
-        self._guesses: OrderedDict[str, Guess] = OrderedDict()
 
     async def __call__(self, entry: Entry) -> None:
         run = entry.fields.get(b"r", b"").decode(errors="replace")
         while True:
-            loaded = await self._store.engine.load(run, self._guesses.pop(run, None))
+            loaded = await self._store.engine.load(run, self._dispatcher.expected.take(run))
             if loaded is None:
                 await self._stream.drop(entry)
                 return
@@ -180,7 +174,6 @@ class RunHandler:
             verdicts = await self._store.engine.commit(loaded, entry.id, changes, dead, turn.asking)
         finally:
             self._dispatcher.admitted(turn, verdicts, view.graph)
-        self._remember(view.run.id, view.graph, changes)
         timers = [ms for ms in changes.timers.values() if ms is not None]
         if timers:
             self._wake(min(timers) - loaded.now)
@@ -190,14 +183,6 @@ class RunHandler:
             if view.run.concurrency:
                 await self._store.concurrency.promote(view.run.workflow, view.run.concurrency)
             log.info("run ended", run=view.run.id, workflow=view.run.workflow, status=changes.finished)
-
-    def _remember(self, run: str, graph: Graph, changes: Changes) -> None:
-        """What the next signals of a run will be about: the few node runs that were just made ready."""
-        if 0 < len(changes.ready) <= MOST_GUESSED:
-            signals = tuple(Signal(SignalKind.DONE, ref) for ref, _, _ in changes.ready)
-            self._guesses[run] = Guess(graph, signals)
-            if len(self._guesses) > MOST_REMEMBERED:
-                self._guesses.popitem(last=False)
 
     def _decide(self, entry: Entry, loaded: Loaded) -> tuple[Changes, list[tuple[str, bytes]]]:
         """The decision, or the end of a run whose signals cannot be decided; those are kept as a dead letter."""

@@ -27,6 +27,7 @@ from app.store.admission import Asking, Heads
 from app.store.store import Store
 from workers.executors.base import Executor, Launch
 from workers.executors.router import Router
+from workers.expected import Expected
 
 log = structlog.get_logger("headrace.dispatch")
 
@@ -64,6 +65,7 @@ class Dispatcher:
         """Places of each executor that are promised to tasks on their way through admission."""
         self._unfiled: set[Lane] = set()
         self._submitting: set[Task] = set()
+        self.expected = Expected()
         self._tasks: set[asyncio.Task[None]] = set()
         self.draining = False
 
@@ -145,6 +147,7 @@ class Dispatcher:
         if task in self._submitting:
             return
         self._submitting.add(task)
+        self.expected.add(task.run, graph, task.ref)
         running = asyncio.create_task(self._submit(task, graph))
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
