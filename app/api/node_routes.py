@@ -62,6 +62,14 @@ def _protocol(base: str) -> list[Route]:
             tag,
             auth=auth,
         ),
+        Route(
+            "GET",
+            f"{base}/redo",
+            nodes.list_redo,
+            "The failed records that are to be done again, in the order of the stream",
+            tag,
+            auth=auth,
+        ),
     ]
 
 

@@ -53,18 +53,27 @@ class CheckpointRequest(Input):
 
 
 class FailedRecord(Input):
-    """A record that failed: its position in the stream, and why."""
+    """A record that failed: its position in the stream, and why.
+
+    `at` is how many records the node had written before it: there a redo puts what the record gives then.
+    """
 
     index: _Count
+    at: _Count | None = None
     key: Annotated[str, StringConstraints(max_length=1024)] | None = None
     type: Annotated[str, StringConstraints(max_length=256)]
     message: Annotated[str, StringConstraints(max_length=4096)]
 
 
 class RecordsRequest(Input):
-    """Failed records for the ledger; the same index again replaces the entry."""
+    """Failed records for the ledger; the same index again replaces the entry.
+
+    With `from` the entries of that index and of later ones are taken out first: what an earlier process left
+    behind its last position.
+    """
 
     epoch: _Epoch
+    from_: _Count | None = Field(None, alias="from")
     failed: Annotated[list[FailedRecord], Field(max_length=1000)]
 
 
@@ -83,6 +92,18 @@ class FailRequest(Input):
     retryable: bool = True
 
 
+class Redo(BaseModel):
+    """A node run of an earlier run that succeeded but for `count` records: only those are to be done again.
+
+    `data` is its last position, `href` leads to its ledger, in the order of the stream.
+    """
+
+    run: str
+    data: Any
+    count: int
+    href: str
+
+
 class Started(BaseModel):
     """What a node needs to begin or to go on."""
 
@@ -94,6 +115,7 @@ class Started(BaseModel):
     tolerate: float
     heartbeat: float
     type: str | None
+    redo: Redo | None
 
 
 class Cancel(BaseModel):

@@ -73,7 +73,8 @@ class RetryRequest(Input):
     from_: Annotated[str, StringConstraints(min_length=1, max_length=63)] = Field(
         "failed",
         alias="from",
-        description="failed: what did not succeed; a node: that one and what is below it too; all: everything.",
+        description="failed: what did not succeed, and records that failed; a node: what did not succeed, that one, and"
+        " what is below it; all: everything.",
     )
 
 

@@ -2,7 +2,8 @@
 
 A node run is kept when it ended well and everything that it needs is kept; all others run again. So what is kept is
 closed upwards: nothing that runs again is before anything that is kept. Of a map that failed, the items that succeeded
-are kept and only the others run again, unless the map itself was asked for.
+are kept and only the others run again, unless the map itself was asked for. A node run that succeeded but for some records of
+its stream runs again for those, where it is asked for what failed.
 """
 
 from __future__ import annotations
@@ -30,6 +31,8 @@ class Again(StrEnum):
     """It did not end well."""
     CHANGED = "changed"
     """The new version has it otherwise."""
+    RECORDS = "records"
+    """It succeeded, but for some records of its stream."""
     UPSTREAM = "upstream"
     """Something that it needs runs again, or was given other metadata."""
 
@@ -81,6 +84,8 @@ class Plan:
     verdicts: Sequence[Verdict]
     items: Mapping[str, int] = field(default_factory=dict[str, int])
     """Maps that run again with items that are kept -> below which number those are."""
+    records: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Nodes, or maps, that run again for failed records only (a map: in its items that succeeded) -> how many those are."""
 
     @property
     def kept(self) -> int:
@@ -98,6 +103,10 @@ class Was:
     """... all that it has, ..."""
     ok: int = 0
     """... and those that succeeded."""
+    records: int = 0
+    """Failed records in its ledger; of a map: in those of its items that succeeded, ..."""
+    partly: int = 0
+    """... and how many such items have any."""
 
 
 def ended_well(node: NodeDef, status: NodeStatus) -> bool:
@@ -114,7 +123,9 @@ def plan(graph: Graph, was: Mapping[str, Was], ask: Ask, changed: Container[str]
     at = None if ask.by == "retry" and ask.at in (FAILED, ALL) else _node(graph, ask.at)
     everything = at is None and ask.at == ALL
     found: list[Verdict] = [
-        Verdict(Again.ASKED) if everything or node is at else _own(node, was.get(node.name, Was()), changed)
+        Verdict(Again.ASKED)
+        if everything or node is at
+        else _own(node, was.get(node.name, Was()), changed, redoes(ask))
         for node in graph.nodes
     ]
     work = [index for index, verdict in enumerate(found) if verdict.again is not None]
@@ -129,9 +140,18 @@ def plan(graph: Graph, was: Mapping[str, Was], ask: Ask, changed: Container[str]
             f"'{found[at.index].because}', which it needs, runs again; give that one its metadata instead"
         )
         raise InvalidInput(places=[Place("/metadata", detail)])
-    return Plan(
-        found, {node.name: was[node.name].begun for node in graph.nodes if _keeps_items(node, found, was)}
-    )
+    items = {node.name: was[node.name].begun for node in graph.nodes if _keeps_items(node, found, was)}
+    records = {
+        node.name: was[node.name].records
+        for node in graph.nodes
+        if redoes(ask) and _redoes_records(node, found, was) and (node.map is None or node.name in items)
+    }
+    return Plan(found, items, records)
+
+
+def redoes(ask: Ask) -> bool:
+    """Whether failed records are asked for."""
+    return ask.by == "retry" and ask.at == FAILED
 
 
 def _node(graph: Graph, name: str) -> NodeDef:
@@ -140,11 +160,29 @@ def _node(graph: Graph, name: str) -> NodeDef:
     return graph.node(name)
 
 
-def _own(node: NodeDef, was: Was, changed: Container[str]) -> Verdict:
+def _own(node: NodeDef, was: Was, changed: Container[str], redo: bool) -> Verdict:
     """By itself, whatever is before it."""
     if node.name in changed:
         return Verdict(Again.CHANGED)
-    return _KEPT if ended_well(node, was.status) else Verdict(Again.STATUS)
+    if not ended_well(node, was.status):
+        return Verdict(Again.STATUS)
+    return Verdict(Again.RECORDS) if redo and was.records and was.status is NodeStatus.SUCCEEDED else _KEPT
+
+
+def _redoes_records(node: NodeDef, found: Sequence[Verdict], was: Mapping[str, Was]) -> bool:
+    """Its stream is the same one only where its config and all that it needs are the same."""
+    if found[node.index].again not in (Again.RECORDS, Again.STATUS) or not was.get(node.name, Was()).records:
+        return False
+    if node.map is None and found[node.index].again is Again.STATUS:
+        return False  # it did not come to the end of its stream
+    return _same_needs(node, found) and all(
+        isinstance(each, Expression) and "run" not in each.roots
+        for _, each in find_expressions(node.config.value)
+    )
+
+
+def _same_needs(node: NodeDef, found: Sequence[Verdict]) -> bool:
+    return all(found[edge.node].again is None for edge in node.needs)
 
 
 def _below(graph: Graph, node: NodeDef, found: list[Verdict]) -> list[int]:
@@ -157,9 +195,9 @@ def _below(graph: Graph, node: NodeDef, found: list[Verdict]) -> list[int]:
 
 def _keeps_items(node: NodeDef, found: Sequence[Verdict], was: Mapping[str, Was]) -> bool:
     """The items are the same ones only where all that gives them is the same."""
-    if node.map is None or found[node.index].again is not Again.STATUS:
+    if node.map is None or found[node.index].again not in (Again.STATUS, Again.RECORDS):
         return False
-    if any(found[edge.node].again is not None for edge in node.needs) or not was.get(node.name, Was()).begun:
+    if not _same_needs(node, found) or not was.get(node.name, Was()).begun:
         return False
     over = node.map.over
     used = [over] if isinstance(over, Expression) else [each for _, each in find_expressions(over.value)]

@@ -26,6 +26,9 @@ def start(round_: Round, ref: str, node: NodeDef, env: dict[str, Any], **fields:
             return False
         if node.cache is not None:
             name = caching.digest(round_.run.workflow, node, node.cache.text(env, place))
+            view = round_.view.nodes.get(ref)  # one that takes something over was loaded
+            if view is not None and view.redo:  # what is kept under its key is what it is to mend
+                return run(round_, ref, node, ck=name, **rendered)
             round_.change(ref, NodeStatus.READY, y=round_.now, ck=name, **rendered)
             caching.ask(round_, ref, name)
             return False

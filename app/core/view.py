@@ -18,7 +18,8 @@ Node run (one hash, the checkpoint hash):
   When a call is looked at next (polled, sent again, given up) is its score in the key `calls`: store.calls.next.
   Whether a host's circuit is open is told by store.circuits.get.
   taken over from an earlier run: kr the run that it ran in (its data, logs and items are there); kn of a map that is not
-  kept itself: its items below this number may have been, each with its own kr
+  kept itself: its items below this number may have been, each with its own kr; rd, there before it has begun: the run in which
+  it succeeded but for some records, which alone it does again (its last position and its ledger are there)
   child runs only: ch the child run of the present attempt; its params are c
   approvals only: am the message; u its timeout, 0 for none; ad the decision (JSON {approved, by, at, comment}), with w
   cache: ck the name of its entry; cf where its metadata came from (JSON {run, node, at})
@@ -51,7 +52,7 @@ from app.core.states import NodeStatus, RunStatus
 
 NODE_FIELDS = (
     "s", "a", "l", "e", "w", "p", "h", "b", "g", "r", "u", "t", "tm", "m", "x", "n", "o", "ok", "bad", "j", "ov", "v", "y",
-    "os", "of", "er", "dp", "kr", "kn", "ch", "ad", "ck",
+    "os", "of", "er", "dp", "kr", "kn", "ch", "ad", "ck", "rd",
 )  # fmt: skip
 """The fields that a decision reads, in the order of NodeView.parse."""
 RUN_FIELDS = ("s", "w", "v", "p", "ev", "c", "k", "n", "d", "f", "b", "e", "pz", "pt", "rz", "y", "ck", "up")
@@ -102,20 +103,22 @@ class NodeView:
     decision: bytes | None = None
     """Of an approval."""
     cache_key: str = ""
+    redo: bool = False
+    """Only the failed records of its node run in an earlier run are done."""
 
     @classmethod
     def parse(cls, values: list[bytes | None]) -> NodeView:
         """From the reply of HMGET NODE_FIELDS."""
-        *most, kr, kn, ch, ad, ck = values
+        *most, kr, kn, ch, ad, ck, rd = values
         s, a, l, e, w, p, h, b, g, r, u, t, tm, m, x, n, o, ok, bad, j, ov, v, y, os, of, er, dp = most  # noqa: E741
         if s is None:
-            return cls(kept_items=int(kn or 0))
+            return cls(kept_items=int(kn or 0), redo=rd is not None)
         return cls(
             _STATUS[s], int(a or 0), int(l or 0), int(e or 0), int(w or 0), (p or b"").decode(), int(h or 0),
             int(b or 0), int(g or 0), int(r or 0), int(u or 0), (t or b"").decode(), int(tm or 0), m, x, int(n or 0),
             int(o or 0), int(ok or 0), int(bad or 0), int(j or 0), ov, v, int(y or 0),
             (os or b"").decode(), int(of or 0), er, dp.count(b",") + 1 if dp else 0, kr is not None, int(kn or 0),
-            (ch or b"").decode(), ad, (ck or b"").decode(),
+            (ch or b"").decode(), ad, (ck or b"").decode(), rd is not None,
         )  # fmt: skip
 
 

@@ -71,6 +71,8 @@ class Started:
     metadata: Any
     inputs: dict[str, bytes | None]
     """Metadata of each upstream node as JSON."""
+    redo: str | None = None
+    """The run whose failed records alone are to be done; None: everything is."""
 
     def told(self, href: Callable[[str], str]) -> dict[str, Any]:
         """The inputs as they are told: inline up to INLINE_INPUTS bytes together, beyond that as {"$href"}."""
@@ -117,10 +119,11 @@ class Nodes:
         inputs = [self._batcher.call("HGET", keys.node(call.run, name), "m") for name in upstream]
         metadata = [await value for value in inputs]
         reply = checked(await started)
-        epoch, step, seq, data, own, config, item = reply[1:]
+        epoch, step, seq, data, own, config, item, redo = reply[1:]
         return Started(
             epoch, call.attempt, _value(config), _value(item), STEPS[int(step) - 1] if step else None,
             int(seq) if seq else None, _value(data), _value(own), dict(zip(upstream, metadata, strict=True)),
+            None if redo is None else redo.decode(),
         )  # fmt: skip
 
     async def checkpoint(self, call: NodeCall, epoch: int, steps: Sequence[StepReport]) -> bool:
@@ -164,9 +167,14 @@ class Nodes:
             case _:
                 return bool(checked(reply)[1])
 
-    async def records(self, call: NodeCall, epoch: int, failed: Sequence[Mapping[str, Any]]) -> int:
-        """Keep failed records, {index, key?, type, message} each; how many are kept now. Raises StaleEpoch."""
-        args: list[Arg] = [call.attempt, epoch, MAX_RECORDS]
+    async def records(
+        self, call: NodeCall, epoch: int, failed: Sequence[Mapping[str, Any]], since: int | None = None
+    ) -> int:
+        """Keep failed records, {index, at?, key?, type, message} each; how many are kept now.
+
+        Those from the index `since` on are taken out first. Raises StaleEpoch.
+        """
+        args: list[Arg] = [call.attempt, epoch, MAX_RECORDS, "" if since is None else since]
         for record in failed:
             args += [int(record["index"]), orjson.dumps(record)]
         names = [self._keys.node(call.run, call.ref), self._keys.records(call.run, call.ref)]

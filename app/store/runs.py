@@ -69,6 +69,7 @@ NODE_READ = (
     "am",
     "ad",
     "cf",
+    "rd",
     "kr",
 )
 SCAN_PAGES = 20
@@ -359,7 +360,7 @@ def _parent(up: dict[str, Any] | None) -> dict[str, Any] | None:
 def _node(
     ref: str, values: list[bytes | None], *, is_map: bool, unknown: NodeStatus = NodeStatus.PENDING
 ) -> dict[str, Any]:
-    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp, ch, am, ad, cf, kr = values  # noqa: E741
+    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp, ch, am, ad, cf, rd, kr = values  # noqa: E741
     name, item = split_ref(ref)
     record: dict[str, Any] = {
         "name": name, "status": s.decode() if s else str(unknown), "attempt": int(a or 0),
@@ -382,6 +383,8 @@ def _node(
             "until": _time(u),
             "decision": _json(ad),
         }
+    if rd:
+        record["redo_of"] = rd.decode()
     if cf:
         record["cached_from"] = _json(cf)
     if is_map:

@@ -27,6 +27,7 @@ from app.store.hindrances import Hindrances
 from app.store.history import History
 from app.store.hooks import Hooks
 from app.store.keys import GROUP, Keys
+from app.store.ledger import Ledger
 from app.store.mapitems import MapItems
 from app.store.mending import Mending
 from app.store.node_types import NodeTypes
@@ -71,6 +72,7 @@ class Store:
         self.archive = ArchiveFiles(Objects(settings.archive_uri)) if settings.archive_uri else None
         archived = Archived(self.archive) if self.archive is not None else None
         self.runs = Runs(self.batcher, self.keys, self.history, self.graphs.get, archived)
+        self.ledger = Ledger(self.batcher, self.keys, self.history)
         self.retention = Retention(self.batcher, self.keys, self.history)
         self.approvals = Approvals(self.batcher, self.keys)
         self.map_items = MapItems(self.batcher, self.keys, self.history)

@@ -10,13 +10,13 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import orjson
 
 from app.core.graph import Graph
-from app.core.retrying import Ask, Plan, Was, changed_nodes, plan
+from app.core.retrying import Ask, Plan, Was, changed_nodes, plan, redoes
 from app.core.states import RUN_TERMINAL, NodeStatus
 from app.errors import NotFound, RunNotFinished
 from app.store.client import Arg, Batcher, Script
@@ -38,7 +38,24 @@ LOOK_MS = 3600 * 1000
 """How long after a part was written it is looked at whether the run came to be."""
 
 _OWN = frozenset(
-    {b"i", b"h", b"kc", b"ke", b"ko", b"kf", b"t", b"tm", b"d", b"er", b"dw", b"cb", b"ov", b"of", b"kn"}
+    {
+        b"i",
+        b"h",
+        b"kc",
+        b"ke",
+        b"ko",
+        b"kf",
+        b"t",
+        b"tm",
+        b"d",
+        b"er",
+        b"dw",
+        b"cb",
+        b"ov",
+        b"of",
+        b"kn",
+        b"rd",
+    }
 )
 """Fields of a node run that fence, time or feed a live one: they are not taken over."""
 
@@ -113,11 +130,27 @@ class Takeover:
         was: dict[str, Was] = {}
         for at in range(0, len(before.nodes), READ):
             names = [node.name for node in before.nodes[at : at + READ]]
-            rows = await self._history.node_runs(source.id, names, ("s", "o", "n", "ok"))
-            for name, (s, o, n, ok) in zip(names, rows, strict=True):
+            rows = await self._history.node_runs(source.id, names, ("s", "o", "n", "ok", "fr"))
+            for name, (s, o, n, ok, fr) in zip(names, rows, strict=True):
                 if s is not None:
-                    was[name] = Was(NodeStatus(s.decode()), int(o or 0), int(n or 0), int(ok or 0))
+                    was[name] = Was(
+                        NodeStatus(s.decode()), int(o or 0), int(n or 0), int(ok or 0), int(fr or 0)
+                    )
+        if redoes(ask):
+            for node in before.nodes:
+                if node.map is not None and node.tolerate and node.name in was:
+                    records, partly = await self._failed_records(source.id, node.name, was[node.name].begun)
+                    was[node.name] = replace(was[node.name], records=records, partly=partly)
         return await asyncio.to_thread(plan, graph, was, ask, changed), was
+
+    async def _failed_records(self, source: str, name: str, begun: int) -> tuple[int, int]:
+        """(failed records of the items of a map that succeeded, how many such items there are)."""
+        home, found = await self._history.home(source, name), list[int]()
+        for at in range(0, begun, READ):
+            refs = [f"{name}:{index}" for index in range(at, min(at + READ, begun))]
+            rows = await self._history.node_runs(home, refs, ("s", "fr"))
+            found += [int(fr) for s, fr in rows if s == b"succeeded" and fr not in (None, b"0")]
+        return sum(found), len(found)
 
     async def take(self, trigger: QueuedTrigger, graph: Graph) -> int:
         """Copy what the run of this trigger keeps; how many nodes that are, 0 where it is made from no other run.
@@ -153,12 +186,20 @@ class Takeover:
             yield at, _given(ask.metadata or b"null", run)
         async for ref, record in self._read(source, [name for name in names if name != at]):
             yield ref, record
+        async for ref, record in self._read(
+            source, [name for name in found.records if name not in found.items]
+        ):
+            yield ref, {b"rd": record[b"kr"]}
         for name, begun in found.items.items():
             yield name, {b"kn": b"%d" % begun}
-            refs = [f"{name}:{index}" for index in range(begun)]
-            async for ref, record in self._read(source, refs):
-                if record.get(b"s") == NodeStatus.SUCCEEDED.encode():
+            refs, home = [f"{name}:{index}" for index in range(begun)], await self._history.home(source, name)
+            async for ref, record in self._read(home, refs):
+                if record.get(b"s") != NodeStatus.SUCCEEDED.encode():
+                    continue
+                if not redoes(ask) or record.get(b"fr", b"0") == b"0":
                     yield ref, record
+                elif name in found.records:
+                    yield ref, {b"rd": record[b"kr"]}
 
     async def _read(self, source: str, refs: list[str]) -> AsyncIterator[tuple[str, Record]]:
         for at in range(0, len(refs), PART):
@@ -190,7 +231,7 @@ class _Copying:
 
     async def add(self, ref: str, record: Record) -> bool:
         """False where nothing more is to be written: the run is there."""
-        await self._pin(record.get(b"kr", b"").decode())
+        await self._pin(record.get(b"kr", record.get(b"rd", b"")).decode())
         self._names.append(self._keys.node(self._trigger.run, ref))
         values: list[Arg] = [each for pair in record.items() for each in pair]
         self._args += [len(values), *values]

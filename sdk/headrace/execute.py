@@ -26,7 +26,7 @@ from headrace.errors import (
 from headrace.formats import Bad
 from headrace.node import Node
 from headrace.parts import PartWriter
-from headrace.position import MAX_BYTES, Position
+from headrace.position import MAX_BYTES, Position, Segment
 from headrace.redact import Redactor
 from headrace.reporter import LEDGER_CALL, Reporter
 from headrace.streams import Stream
@@ -72,7 +72,9 @@ class Execution:
         reporter: Reporter,
         control: Control,
         redact: Redactor,
+        ledger: bool = False,
     ) -> None:
+        """`ledger`: the engine keeps a ledger from which a later run can redo the failed records."""
         self._node = node
         self._ctx = ctx
         self._total = total
@@ -80,6 +82,7 @@ class Execution:
         self._reporter = reporter
         self._control = control
         self._redact = redact
+        self._keeps = ledger
         self._seq = seq
         self._consumed = start.consumed
         self._failed = start.failed
@@ -91,6 +94,8 @@ class Execution:
     def run(self, records: Iterator[Any]) -> Position:
         """Execute every record. Returns the last position, which is durable and queued; raises what ends the
         step."""
+        if self._keeps and self._ctx.epoch > 1:
+            self._reporter.since(self._since())
         try:
             if type(self._node).execute_batch is not Node.execute_batch:
                 self._each_batch(records)
@@ -104,15 +109,33 @@ class Execution:
                     self.commit()
             raise
         self.commit()
-        if self._failed > self._ctx.tolerate * self._consumed:
+        if self._too_many(self._consumed):
             self._give_up()
         return self._committed
+
+    def _since(self) -> int:
+        """The index of the stream from which on the ledger is this process's: what is there, an earlier one
+        left."""
+        return self._consumed
+
+    def _place(self) -> int:
+        """The index in the stream of the record that is worked on."""
+        return self._consumed
+
+    def _too_many(self, of: int | None) -> bool:
+        """Whether more have failed than is tolerated of that many."""
+        return of is not None and self._failed > self._ctx.tolerate * of
 
     def commit(self) -> None:
         """Make everything done so far durable, and queue its position after the failed records that it
         covers."""
         segments = self._writer.commit()
-        self._committed = Position(
+        self._committed = self._position(segments)
+        self._report(self._committed)
+        self._schedule()
+
+    def _position(self, segments: tuple[Segment, ...]) -> Position:
+        return Position(
             consumed=self._consumed,
             emitted=self._writer.emitted,
             failed=self._failed,
@@ -121,8 +144,6 @@ class Execution:
             state=self._state(),
             clean=self._clean(),
         )
-        self._report(self._committed)
-        self._schedule()
 
     def _clean(self) -> Position | None:
         """The position to begin again at after too many failures; None while nothing has failed."""
@@ -138,7 +159,7 @@ class Execution:
             )
         self._seq += 1
         entry: dict[str, Any] = {"step": "execute", "seq": self._seq, "data": data}
-        progress: dict[str, int] = {"done": position.consumed}
+        progress: dict[str, int] = {"done": position.redo.done if position.redo else position.consumed}
         if self._total is not None:
             progress["total"] = self._total
         entry["progress"] = self._ctx.shown or progress
@@ -170,21 +191,27 @@ class Execution:
         """Enter a failed record into the ledger. Raises TooManyFailedRecords once that is certain."""
         kind = error.code if isinstance(error, HeadraceError) and error.code else type(error).__name__
         entry: dict[str, Any] = {
-            "index": self._consumed,
+            "index": self._place(),
             "type": kind,
             "message": self._redact(str(error) or kind),
         }
-        key = self._node.key(record)
+        key = self._key(record)
         if key is not None:
-            entry["key"] = self._redact(key)[:200]
+            entry["key"] = key
+        if self._keeps:
+            entry["at"] = self._writer.appended
         self._ledger.append(entry)
         self._failed += 1
-        if self._ctx.tolerate == 0 or (
-            self._total is not None and self._failed > self._ctx.tolerate * max(self._total, 1)
-        ):
+        known = None if self._total is None else max(self._total, 1)
+        if self._ctx.tolerate == 0 or self._too_many(known):
             self._give_up()
         if len(self._ledger) >= LEDGER_CALL:
             self._due_records = 0
+
+    def _key(self, record: Any) -> str | None:
+        """A record's name in the ledger."""
+        key = self._node.key(record)
+        return None if key is None else self._redact(key)[:200]
 
     def _give_up(self) -> None:
         """Queue the ledger and, as the position, the one before the first failure: another attempt begins

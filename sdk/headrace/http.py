@@ -47,9 +47,10 @@ class HttpEngine:
         """Record steps and positions; True when the run is being cancelled."""
         return bool(self._post("checkpoints", {"epoch": epoch, "steps": steps}).get("cancel"))
 
-    def records(self, epoch: int, failed: list[dict[str, Any]]) -> int:
-        """Add failed records to the ledger."""
-        return int(self._post("records", {"epoch": epoch, "failed": failed}).get("count", 0))
+    def records(self, epoch: int, failed: list[dict[str, Any]], since: int | None = None) -> int:
+        """Add failed records to the ledger, after those from the index `since` on were taken out."""
+        more = {} if since is None else {"from": since}
+        return int(self._post("records", {"epoch": epoch, "failed": failed, **more}).get("count", 0))
 
     def heartbeat(self, epoch: int) -> bool:
         """A sign of life; True when the run is being cancelled."""

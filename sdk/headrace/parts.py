@@ -150,6 +150,11 @@ class PartWriter:
         if self._buffered >= FLUSH_BYTES:
             self._flush()
 
+    @property
+    def appended(self) -> int:
+        """Records up to now, those of earlier processes and what is not written yet included."""
+        return self.emitted + len(self._buffer)
+
     def commit(self) -> tuple[Segment, ...]:
         """Make everything appended so far durable, names included. Returns the segments that a position
         names."""

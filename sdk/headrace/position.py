@@ -27,6 +27,19 @@ class Segment(NamedTuple):
     """Length of that piece; 0 where there is none."""
 
 
+class Redone(NamedTuple):
+    """How far a redo of an earlier run's failed records has come."""
+
+    done: int = 0
+    """Failed records that were taken again."""
+    next: int = 0
+    """The next one's index in the stream is this or a later one."""
+    records: int = 0
+    """Records of the earlier results that were copied, ..."""
+    bytes: int = 0
+    """... and their bytes."""
+
+
 class Position(NamedTuple):
     """Everything before it is done, and durable."""
 
@@ -42,6 +55,8 @@ class Position(NamedTuple):
     """The node's own `ctx.state`, JSON."""
     clean: Position | None = None
     """The last position before any record failed; where a retry after too many failures begins again."""
+    redo: Redone | None = None
+    """There where only the failed records of an earlier run are taken: `consumed` counts its whole stream."""
 
     def dump(self) -> dict[str, Any]:
         """As JSON for the checkpoint."""
@@ -57,6 +72,8 @@ class Position(NamedTuple):
             body["state"] = self.state
         if self.clean is not None:
             body["clean"] = self.clean.dump()
+        if self.redo is not None:
+            body["redo"] = list(self.redo)
         return body
 
     @classmethod
@@ -74,4 +91,5 @@ class Position(NamedTuple):
             segments=tuple(Segment(*segment) for segment in body["segments"]),
             state=body.get("state"),
             clean=cls.load(body["clean"]) if "clean" in body else None,
+            redo=Redone(*body["redo"]) if "redo" in body else None,
         )

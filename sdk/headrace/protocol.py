@@ -21,6 +21,18 @@ class Checkpoint(NamedTuple):
     metadata: Json = None
 
 
+class Redoable(NamedTuple):
+    """A node run of an earlier run that succeeded but for some of its records."""
+
+    run: str
+    data: Json
+    """Its last position."""
+    failed: int
+    """How many records its ledger holds."""
+    href: str
+    """Where the ledger is read: in the order of the stream, a page at a time."""
+
+
 @dataclass(slots=True, frozen=True)
 class Start:
     """The engine's answer to `start`."""
@@ -35,11 +47,16 @@ class Start:
     tolerate: float = 0.0
     heartbeat: float = 20.0
     """Seconds between two signs of life."""
+    ledger: bool = False
+    """The engine keeps a ledger from which a later run can redo the failed records."""
+    redo: Redoable | None = None
+    """An earlier node run of which only the failed records are to be done again."""
 
     @classmethod
     def parse(cls, body: dict[str, Json]) -> Start:
         """Read the JSON body of the answer; unknown members are ignored."""
         checkpoint: dict[str, Json] = body.get("checkpoint") or {}
+        redo: dict[str, Json] | None = body.get("redo")
         return cls(
             epoch=int(body["epoch"]),
             attempt=int(body["attempt"]),
@@ -55,6 +72,8 @@ class Start:
             index=body.get("index"),
             tolerate=float(body.get("tolerate") or 0.0),
             heartbeat=float(body.get("heartbeat") or 20.0),
+            ledger="redo" in body,
+            redo=Redoable(redo["run"], redo["data"], redo["count"], redo["href"]) if redo else None,
         )
 
 
@@ -67,8 +86,9 @@ class Engine(Protocol):
         """Record steps and positions in order, all or none; True when the run is being cancelled."""
         ...
 
-    def records(self, epoch: int, failed: list[dict[str, Json]]) -> int:
-        """Add failed records to the ledger, at most 1,000 a call, idempotent by index."""
+    def records(self, epoch: int, failed: list[dict[str, Json]], since: int | None = None) -> int:
+        """Add failed records to the ledger, at most 1,000 a call, idempotent by index. With `since` those from
+        this index on are taken out first: an earlier process of the node run left them."""
         ...
 
     def heartbeat(self, epoch: int) -> bool:

@@ -36,7 +36,7 @@ class Reporter:
         self._hold = hold
         self._control = control
         self._queue: list[dict[str, Any]] = []
-        """Entries of `checkpoints`, and {"failed": […]} for `records`."""
+        """Entries of `checkpoints`, and {"failed": […], "from"?} for `records`."""
         self._due = float("inf")
         self._heard = time.monotonic()
         self._closed = False
@@ -55,6 +55,10 @@ class Reporter:
         self._add(
             [*({"failed": failed[i : i + LEDGER_CALL]} for i in range(0, len(failed), LEDGER_CALL)), entry]
         )
+
+    def since(self, index: int) -> None:
+        """Queue that the ledger from an index of the stream on is this process's."""
+        self._add([{"failed": [], "from": index}])
 
     def start(self) -> None:
         """Start the background thread."""
@@ -118,7 +122,7 @@ class Reporter:
                     continue
                 self._send_steps(steps)
                 steps = []
-                self._engine.records(self._epoch, entry["failed"])
+                self._engine.records(self._epoch, entry["failed"], entry.get("from"))
             self._send_steps(steps)
 
     def _send_steps(self, steps: list[dict[str, Any]]) -> None:

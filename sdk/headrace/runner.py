@@ -23,6 +23,7 @@ from headrace.parts import PartStore, PartWriter
 from headrace.position import Position
 from headrace.protocol import Engine, Start
 from headrace.redact import Redactor
+from headrace.redo import Base, Redo, beginning, from_ledger
 from headrace.reporter import HOLD, Reporter
 from headrace.results import Results
 from headrace.streams import Opener
@@ -140,26 +141,43 @@ class Runner:
         if start.checkpoint.step is None:
             reporter.step({"step": "configure"})
         digest = None
+        base = self._base(start, position)
+        if base is not None and position.redo is None:
+            position = beginning(base)
         if stream is not None or _overrides_execute(node):
             chosen: Any = [{}] if stream is None else stream
-            records = records_of(chosen, position.consumed)
             writer = PartWriter(store, position, node.part_bytes)
-            execution = Execution(
-                node,
-                ctx,
-                start=position,
-                seq=start.checkpoint.seq or 0,
-                total=total_of(chosen),
-                writer=writer,
-                reporter=reporter,
-                control=self._control,
-                redact=self._redact,
-            )
-            position = self._execute(execution, writer, records, position.consumed)
+            common: dict[str, Any] = {
+                "start": position,
+                "seq": start.checkpoint.seq or 0,
+                "writer": writer,
+                "reporter": reporter,
+                "control": self._control,
+                "redact": self._redact,
+                "ledger": start.ledger,
+            }
+            if base is not None and start.redo is not None and position.redo is not None:
+                execution = Redo(base, node, ctx, total=start.redo.failed, **common)
+                records, skipped = execution.failed_ones(chosen), position.redo.done
+            else:
+                execution = Execution(node, ctx, total=total_of(chosen), **common)
+                records, skipped = records_of(chosen, position.consumed), position.consumed
+            position = self._execute(execution, writer, records, skipped)
             digest = writer.sha256()
         self._probe("execute")
         reporter.step({"step": "execute"})
         return Results(store, position, self._opener, digest)
+
+    def _base(self, start: Start, position: Position) -> Base | None:
+        """The node run whose failed records alone are to be done; None: the whole stream is."""
+        if start.redo is None or (start.checkpoint.seq is not None and position.redo is None):
+            return None
+        earlier = Position.load(start.redo.data)
+        if earlier.failed != start.redo.failed:
+            return None  # its ledger does not hold all of them
+        prefix = data_prefix(self._place._replace(run=start.redo.run))
+        store = PartStore(prefix, start.attempt, start.epoch, self._directories)
+        return Base(earlier, store, from_ledger(self._engine.fetch, start.redo.href))
 
     def _execute(
         self, execution: Execution, writer: PartWriter, records: Iterator[Any], skipped: int

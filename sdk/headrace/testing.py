@@ -14,6 +14,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import parse_qs
 
 import orjson
 
@@ -24,13 +25,14 @@ from headrace.files import FileGuard
 from headrace.node import Node
 from headrace.parts import PartStore
 from headrace.position import MAX_BYTES, Position
-from headrace.protocol import Checkpoint, Start
+from headrace.protocol import Checkpoint, Redoable, Start
 from headrace.reporter import HOLD
 from headrace.results import Results
 from headrace.runner import Runner, data_prefix
 from headrace.streams import Opener
 from headrace.urls import UrlGuard
 
+REDO = "redo"
 STEPS = ("configure", "execute", "output", "finalize")
 
 
@@ -52,8 +54,9 @@ class MemoryEngine:
         tolerate: float = 0.0,
         heartbeat: float = 20.0,
         references: Mapping[str, Any] | None = None,
+        redo: Outcome | None = None,
     ) -> None:
-        """`references`: the answers of `fetch` by href."""
+        """`references`: the answers of `fetch` by href. `redo`: what is done again for its failed records only."""
         self.config = dict(config or {})
         self.inputs = dict(inputs or {})
         self.item = item
@@ -61,6 +64,7 @@ class MemoryEngine:
         self.tolerate = tolerate
         self.heartbeat_seconds = heartbeat
         self.references = dict(references or {})
+        self.redo = redo
         self.attempt = 1
         self.epoch = 0
         self.checkpoint = Checkpoint()
@@ -90,7 +94,15 @@ class MemoryEngine:
                 index=self.index,
                 tolerate=self.tolerate,
                 heartbeat=self.heartbeat_seconds,
+                ledger=True,
+                redo=self._redoable(),
             )
+
+    def _redoable(self) -> Redoable | None:
+        if self.redo is None:
+            return None
+        earlier = self.redo.engine
+        return Redoable(self.redo.run, earlier.checkpoint.data, len(earlier.ledger), REDO)
 
     def checkpoints(self, epoch: int, steps: list[dict[str, Any]]) -> bool:
         """All or none, in order."""
@@ -102,12 +114,15 @@ class MemoryEngine:
             self.checkpoint, self.positions = checkpoint, positions
             return self.cancel
 
-    def records(self, epoch: int, failed: list[dict[str, Any]]) -> int:
+    def records(self, epoch: int, failed: list[dict[str, Any]], since: int | None = None) -> int:
         """Idempotent by index."""
         with self._lock:
-            self._fence(epoch, "records", {"epoch": epoch, "failed": failed})
+            more = {} if since is None else {"from": since}
+            self._fence(epoch, "records", {"epoch": epoch, "failed": failed, **more})
             if len(failed) > 1000:
                 raise ProtocolError("more than 1,000 records in one call")
+            if since is not None:
+                self.ledger = {index: entry for index, entry in self.ledger.items() if index < since}
             self.ledger.update({entry["index"]: entry for entry in failed})
             return len(self.ledger)
 
@@ -125,11 +140,18 @@ class MemoryEngine:
             self.failures.append(failure)
 
     def fetch(self, href: str) -> Any:
-        """Metadata by reference."""
+        """Metadata by reference; the ledger of what is redone."""
         self.calls.append(("fetch", href))
+        if self.redo is not None and href.startswith(f"{REDO}?"):
+            return self._ledger_page(self.redo, parse_qs(href.partition("?")[2]))
         if href not in self.references:
             raise ProtocolError(f"nothing at {href}")
         return self.references[href]
+
+    def _ledger_page(self, redo: Outcome, query: dict[str, list[str]]) -> dict[str, Any]:
+        limit, first = int(query["limit"][0]), int(query["cursor"][0])
+        rows = [entry for entry in redo.failed if entry["index"] >= first]
+        return {"items": rows[:limit], "next_cursor": str(rows[limit]["index"]) if rows[limit:] else None}
 
     def _fence(self, epoch: int, name: str, body: dict[str, Any]) -> None:
         self.calls.append((name, orjson.loads(orjson.dumps(body))))
@@ -171,6 +193,7 @@ class Outcome(NamedTuple):
     """How often the process was killed."""
     engine: MemoryEngine
     data_dir: Path
+    run: str
 
     @property
     def digest(self) -> str:
@@ -196,6 +219,7 @@ def run_node(
     run_id: str = "run-test",
     references: Mapping[str, Any] | None = None,
     engine: MemoryEngine | None = None,
+    redo: Outcome | None = None,
 ) -> Outcome:
     """Run the four steps of a node to their end.
 
@@ -204,13 +228,16 @@ def run_node(
     that record), a word a step (it dies as the step has run, before its checkpoint is sent).
     `checkpoint_records`:
     records between two positions; 10 where `kill_at` is given. `attempts`: how many attempts retryable
-    failures get.
+    failures get. `redo`: an outcome with failed records in the same `data_dir`, under another `run_id`: only
+    those are
+    run again.
     """
     kills = [kill_at] if isinstance(kill_at, int | str) else list(kill_at)
     index = 0 if index is None and item is not None else index
     engine = engine or MemoryEngine(
-        config=config, inputs=inputs, item=item, index=index, tolerate=tolerate, references=references
-    )
+        config=config, inputs=inputs, item=item, index=index, tolerate=tolerate, references=references,
+        redo=redo,
+    )  # fmt: skip
     data = Path(data_dir) if data_dir is not None else Path(tempfile.mkdtemp(prefix="headrace-"))
     place = Place(
         run=run_id,
@@ -290,4 +317,5 @@ def _outcome(engine: MemoryEngine, place: Place, code: int, crashes: int) -> Out
         crashes=crashes,
         engine=engine,
         data_dir=prefix,
+        run=place.run,
     )

@@ -162,6 +162,41 @@ async def test_more_than_a_thousand_records_in_one_call_are_refused(node: Node):
     assert (await node.post("records", epoch=node.epoch, failed=failed)).status_code == 422
 
 
+async def test_what_an_earlier_process_left_in_the_ledger_behind_its_position_goes(
+    node: Node, api: httpx.AsyncClient
+):
+    await node.start()
+    failed = [{"index": index, "at": 0, "type": "E", "message": ""} for index in (3, 20, 100)]
+    await node.post("records", epoch=node.epoch, failed=failed)
+    answer = await node.post("records", epoch=node.epoch, failed=[failed[2]], **{"from": 20})
+    assert answer.json() == {"count": 2}
+    listed = (await api.get(f"/api/v1/runs/{node.run}/nodes/read/records")).json()["items"]
+    assert sorted(entry["index"] for entry in listed) == [3, 100]
+
+
+async def test_a_redo_is_told_its_earlier_run_and_reads_the_ledger_in_the_order_of_the_stream(
+    node: Node, store: Store, begin: Begin
+):
+    earlier = await begin()
+    names = store.keys.node(earlier, "read"), store.keys.records(earlier, "read")
+    await store.batcher.call("HSET", names[0], "d", b'{"consumed":200}', "fr", 3)
+    for index in (100, 7, 20):
+        await store.batcher.call("HSET", names[1], index, b'{"index":%d}' % index)
+    await store.batcher.call("HSET", store.keys.node(node.run, "read"), "rd", earlier)
+    told = (await node.start())["redo"]
+    base = f"/api/v1/runs/{node.run}/nodes/read/redo"
+    assert told == {"run": earlier, "data": {"consumed": 200}, "count": 3, "href": base}
+    first = (await node.get("redo?limit=2")).json()
+    assert first == {"items": [{"index": 7}, {"index": 20}], "next_cursor": "100"}
+    last = (await node.get(f"redo?limit=2&cursor={first['next_cursor']}")).json()
+    assert last == {"items": [{"index": 100}], "next_cursor": None}
+
+
+async def test_a_node_run_that_does_its_whole_stream_has_nothing_to_redo(node: Node):
+    assert (await node.start())["redo"] is None
+    assert (await node.get("redo")).status_code == 404
+
+
 async def test_a_heartbeat_says_whether_to_stop(node: Node, store: Store):
     await node.start()
     assert (await node.post("heartbeat", epoch=node.epoch)).json() == {"cancel": False}

@@ -69,7 +69,7 @@ async def test_a_preview_starts_nothing(api: httpx.AsyncClient, ended: Ended, st
     run = await ended("succeeded", "succeeded")
     answer = await api.post(f"/api/v1/runs/{run}/retry?dry_run=true", json={"from": "publish"})
     assert answer.status_code == 200
-    assert answer.json()["counts"] == {"run": 1, "keep": 1}
+    assert answer.json()["counts"] == {"run": 1, "keep": 1, "failed_records": 0}
     assert actions(answer) == {"read": ("keep", None), "publish": ("run", "asked")}
     assert await store.batcher.call("XLEN", store.keys.triggers) == 0
     assert await store.retention.pins(run) == (0, False)
@@ -114,6 +114,18 @@ async def test_unknown_nodes_and_runs_are_not_found(api: httpx.AsyncClient, ende
     assert (
         await api.post(f"/api/v1/runs/{run}/fork", json={"node": "read", "version": 9})
     ).status_code == 404
+
+
+async def test_failed_records_alone_can_be_asked_for(api: httpx.AsyncClient, ended: Ended, store: Store):
+    """The run itself may have succeeded: some records were tolerated."""
+    run = await ended("succeeded", "succeeded")
+    await store.batcher.call("HSET", store.keys.node(run, "read"), "fr", 5)
+    answer = await api.post(f"/api/v1/runs/{run}/retry?dry_run=true", json={"from": "failed"})
+    assert answer.json()["counts"] == {"run": 2, "keep": 0, "failed_records": 5}
+    assert actions(answer) == {"read": ("run", "records"), "publish": ("run", "upstream")}
+    assert [item.get("failed_records") for item in answer.json()["items"]] == [5, None]
+    answer = await api.post(f"/api/v1/runs/{run}/retry", json={"from": "failed"})
+    assert answer.status_code == 202
 
 
 FORKS: list[tuple[dict[str, Any], str]] = [

@@ -242,6 +242,21 @@ def test_a_dry_run_shows_what_runs_and_what_is_kept_within_80_columns(api, headr
     assert headrace("run", "retry", "r1", "--dry-run", "--quiet").out == "images\nmerge\npublish\n"
 
 
+def test_a_dry_run_says_how_many_failed_records_are_redone(api, headrace):
+    items = [
+        {"name": "price", "action": "run", "status": "succeeded", "why": "records", "failed_records": 5},
+        {"name": "each", "action": "run", "status": "failed", "why": "status", "failed_records": 2,
+         "items": {"count": 9, "kept": 7}},
+    ]  # fmt: skip
+    counts = {"run": 2, "keep": 0, "failed_records": 7}
+    api.answer("POST", "/runs/r1/retry", {**PREVIEW, "counts": counts, "items": items})
+    shown = headrace("run", "retry", "r1", "--dry-run").out
+    assert shown.splitlines()[0] == "brand-aggregator v3: 2 run, 0 kept; 7 failed records redone"
+    text = " ".join(shown.split())
+    assert "some of its records failed; only its 5 failed records" in text
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_a_retry_begins_where_it_is_told_and_has_a_key_of_its_own(api, headrace):
     api.answer("POST", "/runs/r1/retry", ACCEPTED, status=202)
     assert headrace("run", "retry", "r1", "--from", "merge").out == "run r1\n"

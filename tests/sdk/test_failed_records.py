@@ -35,7 +35,8 @@ def test_tolerated_failures_are_in_the_ledger_and_not_in_the_result(tmp_path: Pa
     outcome = every(tmp_path, tolerate=0.02)
     assert outcome.exit_code == 0
     assert [entry["index"] for entry in outcome.failed] == [3, 50]
-    assert outcome.failed[0] == {"index": 3, "type": "KeyError", "message": "'no price for 3'"}
+    assert outcome.failed[0] == {"index": 3, "at": 3, "type": "KeyError", "message": "'no price for 3'"}
+    assert outcome.failed[1]["at"] == 49, "so many records are written before its own would be"
     assert outcome.metadata["count"] == 98
     assert outcome.metadata["failed"] == 2
 

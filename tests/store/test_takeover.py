@@ -5,14 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import orjson
 import pytest
 
 from app.core.retrying import Ask
 from app.core.states import NodeStatus
+from app.core.tasks import Task
 from app.errors import NotFound
 from app.settings import Settings
 from app.store import takeover as takeover_module
 from app.store.ids import receipt_of
+from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
 from app.store.triggers import Placed, QueuedTrigger
 from workers.retention import Retention
@@ -162,6 +165,67 @@ async def test_a_map_cancelled_before_its_kept_items_were_counted_leaves_nothing
         await hand.finish(run, f"m:{item}")
         await hand.decide()
     await fail(store, hand, run, "m:2")
+    trigger = await retried(hand, run)
+    await place(store, trigger, await take(store, trigger))
+    await store.control.cancel(trigger.run)
+    await hand.decide()
+    assert (await store.runs.get(trigger.run))["status"] == "cancelled"
+    await store.retention.postpone(trigger.run, 0)
+    await Retention(store, settings.model_copy(update={"retention": 0.0})).sweep()
+    assert await store.batcher.call("KEYS", f"{store.keys.tag}:r:{trigger.run}:*") == []
+
+
+async def partly(store: Store, hand, nodes: dict[str, Any], *refs: str) -> str:
+    """A run that succeeded; of these node runs two records failed."""
+    run = await hand.begin(nodes)
+    for ref in refs:
+        call, epoch = await hand.started(run, ref)
+        failed = [{"index": index, "type": "E", "message": ""} for index in (12, 3)]
+        await store.nodes.records(call, epoch, failed)
+        steps = [StepReport("configure"), StepReport("execute"), StepReport("output"), StepReport("finalize")]
+        await store.nodes.checkpoint(call, epoch, steps)
+        await hand.decide()
+    return run
+
+
+TOLERANT = {"a": {"type": "step", "tolerate": 0.5}}
+
+
+async def test_a_node_run_with_failed_records_begins_anew_and_names_its_run(store: Store, hand):
+    run = await partly(store, hand, TOLERANT, "a")
+    trigger = await retried(hand, run)
+    kept = await take(store, trigger)
+    assert (kept, await hand.node(trigger.run, "a")) == (0, {b"rd": run.encode()})
+    assert await store.retention.pins(run) == (1, True)
+    assert await place(store, trigger, kept) == Placed.STARTED
+    await hand.decide()
+    assert await hand.admit(Task(trigger.run, "a", 1, 0)) == [1]
+    started = await store.nodes.start(NodeCall(trigger.run, "a", 1), "pod-1", 60_000, [])
+    assert started.redo == run
+    page, after = await store.ledger.page(run, "a", 1, 0)
+    assert (orjson.loads(orjson.dumps(page))[0]["index"], after) == (3, "12")
+
+
+async def test_of_a_map_the_items_with_failed_records_begin_anew_and_the_others_are_kept(store: Store, hand):
+    nodes = {"m": {**MAP["m"], "tolerate": 0.5}}
+    run = await hand.begin(nodes)
+    await hand.finish(run, "m:0")
+    await hand.decide()
+    for ref in ("m:1", "m:2"):
+        call, epoch = await hand.started(run, ref)
+        await store.nodes.records(call, epoch, [{"index": 0, "type": "E", "message": ""}])
+        ends = [StepReport("configure"), StepReport("execute"), StepReport("output"), StepReport("finalize")]
+        await store.nodes.checkpoint(call, epoch, ends)
+        await hand.decide()
+    trigger = await retried(hand, run)
+    await take(store, trigger)
+    assert (await hand.node(trigger.run, "m:0"))[b"kr"] == run.encode()
+    assert await hand.node(trigger.run, "m:1") == {b"rd": run.encode()}
+    assert await hand.node(trigger.run, "m") == {b"kn": b"3"}
+
+
+async def test_a_redo_cancelled_before_it_began_leaves_nothing(store: Store, hand, settings: Settings):
+    run = await partly(store, hand, TOLERANT, "a")
     trigger = await retried(hand, run)
     await place(store, trigger, await take(store, trigger))
     await store.control.cancel(trigger.run)

@@ -35,6 +35,7 @@ TYPES: dict[str, list[str]] = {
     "program": ["{python}", "-I", "-S", PROGRAM],
     "late": ["/bin/sh", "-c", 'until [ -e "${HEADRACE_OUTPUT%/*}/go" ]; do sleep 0.02; done; exec "$0" -I -S "$1"',
              "{python}", PROGRAM],
+    "picky": ["{python}", "-I", str(Path(__file__).with_name("picky_node.py"))],
     "leaks": ["{python}", "-I", str(Path(__file__).with_name("leaking_node.py"))],
     "plain": ["/bin/sh", "-c", 'printf \'{"plain": true}\' > "$HEADRACE_OUTPUT"'],
     "exits-42": ["/bin/sh", "-c", "exit 42"],
@@ -155,7 +156,7 @@ class Site:
         """Publish these nodes and trigger them, over HTTP; the ids of the runs. `dir` is added to configs."""
         name = name or f"w{secrets.token_hex(4)}"
         for node in nodes.values():
-            if node.get("type") in ("program", "late"):
+            if node.get("type") in ("program", "late", "picky"):
                 node["config"] = {**node.get("config", {}), "dir": str(self.folder)}
         (
             await self.http.put(f"/workflows/{name}", json={"name": name, "nodes": nodes, **document})

@@ -8,6 +8,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from app.api.context import Api
+from app.api.handlers.runs import page
 from app.api.http import JSON_TYPE, Call, Reply, json_reply
 from app.api.protocol import (
     CheckpointRequest,
@@ -53,12 +54,34 @@ async def start(call: Call, api: Api) -> ASGIApp:
     started = await api.store.nodes.start(
         _call(claims), request.instance, min(heartbeat_ms, run_ms), upstream
     )
-    return json_reply(_start_body(claims, node, started, heartbeat_ms))
+    body = _start_body(claims, node, started, heartbeat_ms)
+    if started.redo is not None:
+        found = await api.store.ledger.told(started.redo, claims.ref)
+        body["redo"] = found and {**found, "href": f"{_base(claims)}/redo"}
+    return json_reply(body)
+
+
+def _base(claims: TokenClaims) -> str:
+    name, _, index = claims.ref.partition(":")
+    return f"/api/v1/runs/{claims.run}/nodes/{name}{f'/items/{index}' if index else ''}"
+
+
+async def list_redo(call: Call, api: Api) -> ASGIApp:
+    """GET .../redo: the ledger of the earlier run."""
+    claims: TokenClaims = call.principal
+    earlier = await api.store.ledger.redone(claims.run, claims.ref)
+    if earlier is None:
+        raise NotFound("This node run does its whole stream.")
+    limit, cursor = page(call)
+    items, after = await api.store.ledger.page(
+        earlier, claims.ref, limit, int((cursor or "0").partition(".")[0])
+    )
+    return json_reply({"items": items, "next_cursor": after})
 
 
 def _start_body(claims: TokenClaims, node: NodeDef, started: Started, heartbeat_ms: int) -> dict[str, Any]:
-    name, _, index = claims.ref.partition(":")
-    inputs = f"/api/v1/runs/{claims.run}/nodes/{name}{f'/items/{index}' if index else ''}/inputs"
+    index = claims.ref.partition(":")[2]
+    inputs = f"{_base(claims)}/inputs"
     body: dict[str, Any] = {
         "epoch": started.epoch,
         "attempt": started.attempt,
@@ -73,6 +96,7 @@ def _start_body(claims: TokenClaims, node: NodeDef, started: Started, heartbeat_
         "tolerate": node.tolerate,
         "heartbeat": min(max(heartbeat_ms / 1000 / HEARTBEATS_PER_TIMEOUT, _SHORTEST), _LONGEST),
         "type": node.type,
+        "redo": None,
     }
     return body | {"item": started.item, "index": int(index)} if index else body
 
@@ -114,7 +138,8 @@ async def records(call: Call, api: Api) -> ASGIApp:
     request = read(RecordsRequest, decode_json(await call.body()))
     claims: TokenClaims = call.principal
     failed = [record.model_dump(exclude_none=True) for record in request.failed]
-    return json_reply({"count": await api.store.nodes.records(_call(claims), request.epoch, failed)})
+    count = await api.store.nodes.records(_call(claims), request.epoch, failed, request.from_)
+    return json_reply({"count": count})
 
 
 async def heartbeat(call: Call, api: Api) -> ASGIApp:

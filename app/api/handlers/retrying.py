@@ -106,14 +106,15 @@ def _preview(call: Call, graph: Graph, ask: Ask, plan: Plan, was: Mapping[str, W
     return json_reply(
         {
             "run": ask.of, "workflow": graph.workflow, "version": graph.version,
-            "counts": {"run": len(graph.nodes) - plan.kept, "keep": plan.kept}, "items": items,
+            "counts": {"run": len(graph.nodes) - plan.kept, "keep": plan.kept,
+                       "failed_records": sum(plan.records.values())}, "items": items,
             "next_cursor": str(end) if end < len(graph.nodes) else None,
         }
     )  # fmt: skip
 
 
 def _item(node: NodeDef, plan: Plan, was: Mapping[str, Was]) -> dict[str, Any]:
-    """{name, action, status, why?, because?, items?}: the status is that of the ended run."""
+    """{name, action, status, why?, because?, items?, failed_records?}: the status is that of the ended run."""
     verdict, before = plan.verdicts[node.index], was.get(node.name)
     item: dict[str, Any] = {
         "name": node.name,
@@ -125,7 +126,9 @@ def _item(node: NodeDef, plan: Plan, was: Mapping[str, Was]) -> dict[str, Any]:
     if verdict.because:
         item["because"] = verdict.because
     if node.name in plan.items and before is not None:
-        item["items"] = {"count": before.count, "kept": before.ok}
+        item["items"] = {"count": before.count, "kept": before.ok - before.partly}
+    if node.name in plan.records:
+        item["failed_records"] = plan.records[node.name]
     return item
 
 

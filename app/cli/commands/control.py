@@ -23,7 +23,12 @@ Key = Annotated[
     str | None, typer.Option("--idempotency-key", metavar="KEY", help="The same key makes one run only.")
 ]
 PAGE = 1000
-_WHY = {"asked": "asked for", "status": "did not end well", "changed": "changed in this version"}
+_WHY = {
+    "asked": "asked for",
+    "status": "did not end well",
+    "changed": "changed in this version",
+    "records": "some of its records failed",
+}
 
 
 def cancel(run: Run, output: Output = Format.TABLE, quiet: Quiet = False) -> None:
@@ -133,6 +138,8 @@ def _table(found: dict[str, Any]) -> RenderableType:
         for item in found["items"]
     ]
     head = f"{plain(found['workflow'])} v{found['version']}: {counts['run']} run, {counts['keep']} kept"
+    records = counts.get("failed_records")
+    head += f"; {records} failed records redone" if records else ""
     return Group(Text(head), table(["NODE", "NEW RUN", "IT WAS", "BECAUSE"], rows))
 
 
@@ -144,8 +151,10 @@ def _why(item: dict[str, Any]) -> str:
     if item.get("why") == "upstream":
         return f"'{item['because']}' runs or differs"
     text = _WHY.get(item.get("why", ""), "")
-    items = item.get("items")
-    return f"{text}; {items['kept']} of {items['count']} items kept" if items else text
+    items, records = item.get("items"), item.get("failed_records")
+    if items:
+        text = f"{text}; {items['kept']} of {items['count']} items kept"
+    return f"{text}; only its {records} failed records" if records else text
 
 
 def pause_workflow(name: Name, output: Output = Format.TABLE, quiet: Quiet = False) -> None:

@@ -1,9 +1,9 @@
 -- An instance (a pod, a process) starts an attempt: the newest instance holds it, by a new epoch.
 -- KEYS: node run, events, timers
 -- ARGV: attempt, instance, timer member, ms to the first look at its timeouts, event (JSON), status before, status after
--- Replies: {'ok', epoch, last ended step, seq, data, metadata, config, item}; {'missing'}; {'stale'}
+-- Replies: {'ok', epoch, last ended step, seq, data, metadata, config, item, run whose failed records are redone}; {'missing'}; {'stale'}
 --@include clock
-local f = redis.call('HMGET', KEYS[1], 's', 'a', 'e', 'i', 'p', 'q', 'd', 'm', 'c', 'v')
+local f = redis.call('HMGET', KEYS[1], 's', 'a', 'e', 'i', 'p', 'q', 'd', 'm', 'c', 'v', 'rd')
 if not f[1] then return {'missing'} end
 if f[2] ~= ARGV[1] or (f[1] ~= ARGV[6] and f[1] ~= ARGV[7]) then return {'stale'} end
 local epoch = tonumber(f[3] or '0')
@@ -20,4 +20,4 @@ if f[1] == ARGV[6] or f[4] ~= ARGV[2] then
     redis.call('ZADD', KEYS[3], now + ARGV[4], ARGV[3])
   end
 end
-return {'ok', epoch, f[5], f[6], f[7], f[8], f[9], f[10]}
+return {'ok', epoch, f[5], f[6], f[7], f[8], f[9], f[10], f[11]}

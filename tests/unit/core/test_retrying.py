@@ -138,6 +138,49 @@ def test_a_map_whose_items_may_be_others_runs_whole():
     assert made(mapped(["x"]), FAILED_MAP, Ask("r1", "fork", "a"), frozenset({"m"})).items == {}
 
 
+TOLERANT = {
+    "a": {"type": "step"},
+    "b": {"type": "step", "needs": ["a"], "tolerate": 0.5, "config": {"x": "${{ nodes.a.metadata.x }}"}},
+    "c": {"type": "step", "needs": ["b"]},
+}
+PARTLY = {**was(a="succeeded", c="succeeded"), "b": Was(NodeStatus.SUCCEEDED, records=3)}
+
+
+def test_a_node_that_succeeded_but_for_some_records_runs_again_for_those():
+    found = made(TOLERANT, PARTLY, Ask("r1", "retry", FAILED))
+    assert runs(TOLERANT, found) == {"b": "records", "c": "upstream"}
+    assert found.records == {"b": 3}
+
+
+@pytest.mark.parametrize("ask", [Ask("r1", "retry", "c"), Ask("r1", "fork", "c")])
+def test_failed_records_are_left_alone_where_something_else_was_asked_for(ask: Ask):
+    found = made(TOLERANT, PARTLY, ask)
+    assert (runs(TOLERANT, found), found.records) == ({"c": "asked"}, {})
+
+
+def test_all_records_are_done_where_the_stream_may_be_another():
+    """Something before it runs again, or its config reads the run."""
+    found = made(TOLERANT, PARTLY | was(a="failed"), Ask("r1", "retry", FAILED))
+    assert (found.kept, found.records) == (0, {})
+    nodes = {**TOLERANT, "b": {**TOLERANT["b"], "config": {"to": "out/${{ run.id }}"}}}
+    found = made(nodes, PARTLY, Ask("r1", "retry", FAILED))
+    assert (runs(nodes, found)["b"], found.records) == ("records", {})
+
+
+def test_a_node_that_failed_as_a_whole_begins_anew_whatever_its_ledger_holds():
+    before = {**PARTLY, "b": Was(NodeStatus.FAILED, records=3)}
+    found = made(TOLERANT, before, Ask("r1", "retry", FAILED))
+    assert (runs(TOLERANT, found)["b"], found.records) == ("status", {})
+
+
+@pytest.mark.parametrize(("status", "why"), [("succeeded", "records"), ("failed", "status")])
+def test_a_map_redoes_the_failed_records_of_the_items_that_succeeded(status: str, why: str):
+    before = {"a": Was(NodeStatus.SUCCEEDED), "m": Was(NodeStatus(status), 9, 9, 8, records=4, partly=2)}
+    found = made(mapped(["x"]), before, Ask("r1", "retry", FAILED))
+    assert runs(mapped(["x"]), found) == {"m": why}
+    assert (found.items, found.records) == ({"m": 9}, {"m": 4})
+
+
 @st.composite
 def ended_runs(draw: st.DrawFn) -> tuple[dict[str, Any], dict[str, Was], Ask]:
     """Any acyclic graph, any ends of its node runs, consistent or not, and anything that may be asked for."""
