@@ -181,7 +181,7 @@ class Driver:
         """Load, decide, commit; between them anything may happen, and after each the worker may die."""
         worker = self.random.choice([worker for worker in self.workers if worker.held])
         entry = worker.held.pop(self.random.randrange(len(worker.held)))
-        loaded = await worker.store.engine.load(self.run)
+        loaded = await worker.store.engine.load(entry.fields[b"r"].decode())
         assert loaded is not None
         assert loaded.fault is None
         while self.random.random() < 0.25:
