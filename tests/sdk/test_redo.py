@@ -100,7 +100,7 @@ def test_a_redo_that_is_killed_while_it_copies_copies_nothing_twice(tmp_path: Pa
     """A position lies between any two copied records: a redo that begins at each of them ends the same."""
     calm = several(Several, tmp_path, "calm", [])
     first = several(Several, tmp_path, "first", BAD)
-    whole = several(Several, tmp_path, "whole", [], redo=first, checkpoint_records=1)
+    whole = several(Several, tmp_path, "whole", [], redo=first, checkpoint_records=1, kill_at="output")
     assert len({tuple(position["redo"]) for position in whole.engine.positions}) > len(BAD) + 1
     for position in whole.engine.positions:
         engine = MemoryEngine(config={"bad": []}, tolerate=0.1, redo=first)
