@@ -10,7 +10,7 @@ IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-versio
 	--no-emit-package headrace-sdk --no-emit-package headrace-nodes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-kafka test-containers test-cluster cluster cluster-images cluster-demo cluster-stop check fmt \
+.PHONY: help setup run test test-page test-kafka test-containers test-cluster cluster cluster-images cluster-demo cluster-stop check fmt \
 	bench chaos million shapes locust lock clean
 
 help:  ## this list
@@ -24,8 +24,12 @@ setup: .venv/.stamp  ## make .venv from requirements.lock
 run: setup  ## headrace dev in the foreground, until Ctrl-C (ARGS="--port 0 ...")
 	@exec $(VENV)/headrace dev $(ARGS)
 
-test: setup  ## the whole test suite but for what needs a cluster, a container engine or Kafka (ARGS="-k name")
-	$(VENV)/python -m pytest -n auto -q --ignore=tests/kubernetes --ignore=tests/containers --ignore=tests/kafka $(ARGS)
+test: setup  ## the test suite, but for what needs a cluster, a container engine, Kafka or a browser (ARGS="-k name")
+	$(VENV)/python -m pytest -n auto -q --ignore=tests/kubernetes --ignore=tests/containers --ignore=tests/kafka \
+		--ignore=tests/api/test_page.py $(ARGS)
+
+test-page: setup  ## the page in a headless Chromium: the one on PATH, else Debian's is installed (root)
+	$(VENV)/python -m pytest -q tests/api/test_page.py $(ARGS)
 
 test-kafka: setup  ## the tests with a real Kafka broker: HEADRACE_TEST_KAFKA's, else one made here (java 17, mvn)
 	$(VENV)/python -m pytest -q tests/kafka $(ARGS)

@@ -12,17 +12,26 @@ import time
 from pathlib import Path
 from typing import Any
 
-NAMES = ("chromium", "chromium-browser", "google-chrome")
+from tests.cluster import machine
+
+PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PATIENCE = 60.0
 """Seconds for one answer, and for one condition of a page."""
+
+
+def chromium() -> str:
+    """The path of a Chromium, which Debian gives to root. Raises ClusterError that names the package."""
+    found = next(filter(None, map(shutil.which, PROGRAMS)), None)
+    if found is None:
+        machine.demand({"chromium": "chromium"})
+    return found or machine.program("chromium")
 
 
 class Browser:
     """One window. `open` goes to a page, `run` gives the value of an expression there."""
 
     def __init__(self, folder: Path) -> None:
-        program = next(filter(None, map(shutil.which, NAMES)), None)
-        assert program is not None, "Chromium is needed for this test (Debian: chromium)"
+        program = chromium()
         to_it, self._write = os.pipe()
         self._read, from_it = os.pipe()
 
