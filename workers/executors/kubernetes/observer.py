@@ -67,6 +67,10 @@ class Known:
     deleted: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def telling(self) -> list[dict[str, Any]]:
+        """The pods that say something: one that was seen to run and is gone went unseen to its end, which its Job knows."""
+        return [pod for uid, pod in self.pods.items() if uid not in self.gone or reasons.over(pod)]
+
 
 class Observer:
     """One per leader: it begins with lists, so it knows everything that the one before it knew."""
@@ -148,8 +152,11 @@ class Observer:
     async def _pods(self, things: list[dict[str, Any]]) -> None:
         present = {thing["metadata"]["uid"] for thing in things}
         for task, known in list(self.known.items()):
-            for uid in [uid for uid in known.pods if uid not in present]:
+            missing = [uid for uid in known.pods if uid not in present]
+            for uid in missing:
                 self._forget(task, known, uid)
+            if missing:
+                await self._judge(task, known)
         for thing in things:
             await self._pod("MODIFIED", thing)
 
@@ -192,7 +199,7 @@ class Observer:
             (each for each in self.known.items() if each[1].job and each[1].job["metadata"]["uid"] == uid),
             None,
         )
-        if found is not None and not found[1].pods:
+        if found is not None and not found[1].telling():
             found[1].refusal = str(thing.get("message") or "")
             await self._judge(*found)
 
@@ -203,11 +210,11 @@ class Observer:
         async with known.lock:
             if known.told or not known.job:
                 return
-            end = reasons.ended(task, known.job, known.pods.values())
+            end = reasons.ended(task, known.job, known.telling())
             if end is not None and not any(reasons.over(pod) for pod in known.pods.values()):
                 # the Job's watch was ahead of the pods': how it ended stands in the pod
                 await self._fetch_pods(known)
-                end = reasons.ended(task, known.job, known.pods.values())
+                end = reasons.ended(task, known.job, known.telling())
             if not known.launched and any(reasons.started(pod) for pod in known.pods.values()):
                 await self._launched(task, known)
             if end is None:
@@ -251,7 +258,7 @@ class Observer:
         """Say why a launch does not run, when that is new or stands for its heartbeat; of one that must stop it stays said."""
         if known.deleted or known.job["metadata"].get("deletionTimestamp"):
             return
-        found = reasons.hindrance(known.pods.values(), known.refusal)
+        found = reasons.hindrance(known.telling(), known.refusal)
         again = found is not None and known.launched and monotonic() - known.told_at > REPEAT
         if found == known.hindrance and not again:
             return

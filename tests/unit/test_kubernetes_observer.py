@@ -1,0 +1,203 @@
+"""What the one that watches makes of lists, watches and gaps between them, and what it stops (M12, M16, B3)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import asynccontextmanager
+from types import SimpleNamespace
+from typing import Any
+
+import orjson
+import pytest
+
+from app.core.signals import Signal, exit_of
+from app.core.states import NodeStatus
+from app.core.tasks import Task
+from app.store.workers import NodeState
+from workers.executors.kubernetes import observer as module
+from workers.executors.kubernetes import watch
+from workers.executors.kubernetes.client import ClusterError
+from workers.executors.kubernetes.manifest import CONTAINER
+from workers.executors.kubernetes.observer import Observer
+from workers.executors.naming import TASK, launch_name
+from workers.executors.rate import Backoff
+
+NOW = "2026-01-01T00:00:00Z"
+FORGOTTEN = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason": "Expired"}}
+"""What ends a watch, so that a list follows."""
+COMPLETE = {"type": "Complete", "status": "True"}
+EVICTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
+GOES_ON = NodeState(NodeStatus.RUNNING, 1, 0, "")
+MUST_STOP = NodeState(NodeStatus.RUNNING, 1, 0, "cancelled")
+
+
+def task(number: int) -> Task:
+    return Task("r1", f"node{number:03d}", 1, 0)
+
+
+def job(number: int, *conditions: dict[str, str]) -> dict[str, Any]:
+    metadata = {"name": launch_name("hr", task(number)), "uid": f"job{number}", "creationTimestamp": NOW,
+                "annotations": {TASK: task(number).encode()}}  # fmt: skip
+    return {"metadata": metadata, "status": {"conditions": list(conditions)}}
+
+
+def pod(number: int, phase: str, *conditions: dict[str, str], **state: Any) -> dict[str, Any]:
+    """Its pod, whose container is in that state."""
+    owner = {"name": launch_name("hr", task(number))}
+    metadata = {"name": f"pod{number}", "uid": f"pod{number}", "creationTimestamp": NOW, "ownerReferences": [owner],
+                "annotations": {TASK: task(number).encode()}}  # fmt: skip
+    status = {
+        "phase": phase,
+        "conditions": list(conditions),
+        "containerStatuses": [{"name": CONTAINER, "state": state}],
+    }
+    return {"metadata": metadata, "status": status}
+
+
+class Content:
+    """What a watch receives."""
+
+    def __init__(self) -> None:
+        self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+
+    def tell(self, event: Mapping[str, Any]) -> None:
+        self._lines.put_nowait(orjson.dumps(event) + b"\n")
+
+    async def readline(self) -> bytes:
+        return await self._lines.get()
+
+
+class Server:
+    """An API server: lists by kind, a watch of each, and the Jobs that were deleted."""
+
+    def __init__(self) -> None:
+        self.lists: dict[str, list[dict[str, Any]]] = {"jobs": [], "pods": [], "events": []}
+        self.watches = {kind: Content() for kind in self.lists}
+        self.deleted: list[str] = []
+        self.stuck: set[str] = set()
+        """Jobs that cannot be deleted."""
+
+    def url(self, _group: str, kind: str) -> str:
+        return kind
+
+    async def call(self, _method: str, url: str, *, params: Mapping[str, str]) -> dict[str, Any]:
+        return {"items": self.lists[url], "metadata": {"resourceVersion": "1"}}
+
+    @asynccontextmanager
+    async def stream(self, url: str, params: Mapping[str, str], *, silence: float) -> AsyncGenerator[Content]:
+        yield self.watches[url]
+
+    async def delete_job(self, name: str, _uid: str) -> bool:
+        if name in self.stuck:
+            raise ClusterError(500, "InternalError", "not this one")
+        self.deleted.append(name)
+        return True
+
+    def list_anew(self) -> None:
+        for each in self.watches.values():
+            each.tell(FORGOTTEN)
+
+
+class Workers:
+    """What the store knows of launches."""
+
+    def __init__(self) -> None:
+        self.state = GOES_ON
+        self.renewed: list[Task] = []
+
+    async def processes(self, _host: str) -> dict[Task, bytes]:
+        return {}
+
+    async def versions(self, _runs: list[str]) -> dict[str, tuple[str, int]]:
+        return {}
+
+    async def states(self, tasks: list[Task]) -> list[NodeState]:
+        return [self.state for _ in tasks]
+
+    async def renew_launches(self, tasks: list[Task]) -> None:
+        self.renewed = tasks
+
+    async def admitted(self, _task: Task) -> int | None:
+        return None
+
+    async def forget_process(self, _task: Task, _host: str) -> None: ...
+
+    async def now(self) -> int:
+        return 0
+
+
+class Hindrances:
+    def __init__(self) -> None:
+        self.told: list[tuple[Task, str]] = []
+        self.lost = 1
+        """How many pods each launch has lost so far."""
+
+    async def tell(self, task: Task, code: str, _detail: str, _now: int) -> bool:
+        self.told.append((task, code))
+        return True
+
+    async def disrupted(self, _task: Task, _pod: str) -> int:
+        return self.lost
+
+
+class Post:
+    """An observer, the API server that it watches, and what it told."""
+
+    def __init__(self) -> None:
+        self.server: Any = Server()
+        self.workers = Workers()
+        self.hindrances = Hindrances()
+        self.ends: list[Signal] = []
+        store: Any = SimpleNamespace(workers=self.workers, hindrances=self.hindrances)
+        self.observer = Observer(store, self.server, "w1", "hr", self._report)
+
+    async def _report(self, _run: str, signal: Signal) -> None:
+        self.ends.append(signal)
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncGenerator[None]:
+        running = asyncio.create_task(self.observer.run())
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+
+    async def until(self, condition: Callable[[], object]) -> None:
+        async with asyncio.timeout(20):
+            while True:
+                if condition():
+                    return
+                await asyncio.sleep(0.01)
+
+
+@pytest.fixture
+def post(monkeypatch: pytest.MonkeyPatch) -> Post:
+    monkeypatch.setattr(module, "RECONCILE", 0.01)
+    monkeypatch.setattr(watch, "Backoff", lambda **_: Backoff(0.01, 0.01))
+    return Post()
+
+
+async def test_a_job_says_how_a_pod_ended_that_vanished_while_nobody_watched(post: Post):
+    """The last that was seen of the pod is that it ran."""
+    post.server.lists.update(jobs=[job(1)], pods=[pod(1, "Running", running={})])
+    async with post.watching():
+        await post.until(lambda: task(1) in post.observer.known and post.observer.known[task(1)].launched)
+        post.server.lists.update(jobs=[job(1, COMPLETE)], pods=[])
+        post.server.list_anew()
+        await post.until(lambda: post.ends)
+    assert post.ends == [exit_of(task(1), code=0)]
+
+
+async def test_a_pod_that_vanished_while_it_ran_does_not_hide_why_no_other_is_made(post: Post):
+    post.server.lists.update(jobs=[job(1)], pods=[pod(1, "Running", running={})])
+    refusal = {"involvedObject": {"uid": "job1"}, "message": "exceeded quota: small", "metadata": {}}
+    async with post.watching():
+        await post.until(lambda: task(1) in post.observer.known and post.observer.known[task(1)].launched)
+        post.server.lists.update(pods=[])
+        post.server.watches["pods"].tell(FORGOTTEN)
+        await post.until(lambda: post.observer.known[task(1)].gone)
+        post.server.watches["events"].tell({"type": "ADDED", "object": refusal})
+        await post.until(lambda: post.hindrances.told)
+    assert post.hindrances.told == [(task(1), "QuotaExceeded")]
