@@ -92,6 +92,22 @@ def test_a_pod_that_someone_deleted_is_an_infrastructure_fault():
     assert (end.type, end.infra) == ("lost", True)
 
 
+@pytest.mark.parametrize(("code", "reason"), [(255, "Unknown"), (137, "ContainerStatusUnknown")])
+def test_a_container_that_its_machine_lost_by_starting_anew_is_an_infrastructure_fault(
+    code: int, reason: str
+):
+    """Fault row 25: what kubelet and containerd say of a container that ran before the machine was started anew."""
+    end = ended(TASK, FAILED, [over(code, reason=reason)])
+    assert end is not None
+    assert (end.type, end.infra) == ("lost", True)
+
+
+def test_a_program_that_exits_with_255_by_itself_has_failed():
+    end = ended(TASK, FAILED, [over(255, reason="Error")])
+    assert end is not None
+    assert (end.type, end.infra, end.code) == ("", False, 255)
+
+
 def test_a_failed_job_without_a_pod_and_a_deleted_job_are_infrastructure_faults():
     end = ended(TASK, FAILED, [])
     assert end is not None

@@ -15,6 +15,9 @@ from workers.executors.kubernetes.manifest import CONTAINER, OUTPUT_LIMIT
 
 Object = Mapping[str, Any]
 
+UNKNOWN_ENDS = frozenset({(255, "Unknown"), (137, "ContainerStatusUnknown")})
+"""What a machine says of a container that it found no more, as after it was started anew: no exit code of the program's own."""
+
 
 @dataclass(slots=True, frozen=True)
 class Waiting:
@@ -164,6 +167,9 @@ def pod_end(task: Task, pod: Object) -> Signal:
     deleted = (pod.get("metadata") or {}).get("deletionTimestamp")
     if status.get("reason") == "DeadlineExceeded":
         return exit_of(task, code=code, type="timeout", message="the pod ran into its deadline")
+    if (code, reason) in UNKNOWN_ENDS:
+        text = f"the machine was started anew or lost the container, and nobody knows how it ended ({reason})"
+        return exit_of(task, code=code, type="lost", message=text, infra=True)
     if taken or deleted or code is None:
         cause = taken.get("reason") if taken else reason
         text = f"the pod was taken away ({cause or 'Deleted'})"
