@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 SLEEPER = {"type": "shell"}
 
 
@@ -56,3 +58,16 @@ async def test_one_worker_watches_and_another_takes_over_when_it_dies(site):
     node = await site.ended(run)
     assert (node["status"], node["attempt"], node["infrastructure_faults"]) == ("succeeded", 1, 0)
     assert await holder() == second.id
+
+
+async def test_a_run_that_is_cancelled_before_its_job_could_be_made_ends(site):
+    """There is no Job, so no watch tells its end: whoever could not make it does."""
+    none = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "no-jobs"},
+            "spec": {"hard": {"count/jobs.batch": "0"}}}  # fmt: skip
+    await site.kubectl("apply", "-f", "-", given=json.dumps(none))
+    await site.worker()
+    run = await site.fire({"type": "shell"}, site.shell("true"))
+    await site.until_why(run, "QuotaExceeded")
+    await site.store.control.cancel(run)
+    assert (await site.ended(run, 20))["status"] == "cancelled"
+    assert await site.items("jobs") == []

@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from time import monotonic
 
 import structlog
 
 from app.core.placement import Placement
 from app.core.podspec import PodSpec
+from app.core.signals import exit_of
 from app.core.tasks import Task
 from app.errors import NotFound, Unavailable
 from app.settings import Settings
@@ -39,6 +41,8 @@ log = structlog.get_logger("headrace.kubernetes")
 PLACES = 64
 """Jobs that one worker creates at a time."""
 MOST_STENCILS = 10_000
+LOOK = 1.0
+"""Seconds between looks whether a launch must stop whose Job could not be created yet."""
 
 
 def refusal(error: ClusterError) -> Waiting:
@@ -102,7 +106,15 @@ class KubernetesExecutor:
             return  # taken up again because its pod does not run yet
         stencil = await self._stencil(launch)
         backoff, told = Backoff(), False
-        while await self._store.workers.goes_on(task):
+        while True:
+            (state,) = await self._store.workers.states([task])
+            if not state.lives(task):
+                return
+            if state.stop:
+                if await self._ended_unmade(cluster, launch_name(stencil.pattern.instance, task), task):
+                    return
+                await asyncio.sleep(backoff.next())
+                continue
             await self._bucket.take()
             try:
                 await cluster.create_job(stencil.job(task, launch.environment()))
@@ -113,11 +125,33 @@ class KubernetesExecutor:
                 log.warning("a Job could not be created yet", task=task.encode(), reason=error.message)
                 await self._hindered(task, hindrance)
                 told = True
-                await asyncio.sleep(backoff.next(error.wait))
+                await self._pause(task, backoff.next(error.wait))
             else:
                 break
         if told:
             await self._hindered(task, Waiting(""))
+
+    async def _ended_unmade(self, cluster: Cluster, name: str, task: Task) -> bool:
+        """Tell the end of a launch that must stop and has no Job, which no watch can tell. False where nobody knows now
+        whether there is one; of one that is there the watch tells the end."""
+        try:
+            await cluster.get_job(name)
+        except ClusterError as error:
+            if error.http_status != MISSING:
+                log.warning("a Job cannot be looked for", task=task.encode(), reason=error.message)
+                return False
+            message = "it had to stop before its Job was made"
+            await self._report(task.run, exit_of(task, type="lost", message=message, infra=True))
+        return True
+
+    async def _pause(self, task: Task, seconds: float) -> None:
+        """Wait for the next try, but no longer than until the launch must stop."""
+        until = monotonic() + seconds
+        while await self._store.workers.goes_on(task):
+            left = until - monotonic()
+            if left <= 0:
+                return
+            await asyncio.sleep(min(left, LOOK))
 
     async def _hindered(self, task: Task, told: Waiting) -> None:
         now = await self._store.workers.now()
