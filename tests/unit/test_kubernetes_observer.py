@@ -201,3 +201,53 @@ async def test_a_pod_that_vanished_while_it_ran_does_not_hide_why_no_other_is_ma
         post.server.watches["events"].tell({"type": "ADDED", "object": refusal})
         await post.until(lambda: post.hindrances.told)
     assert post.hindrances.told == [(task(1), "QuotaExceeded")]
+
+
+class Searched(dict[Task, Any]):
+    """The launches that are known, and how often all of them were looked at."""
+
+    times = 0
+
+    def items(self) -> Any:
+        self.times += 1
+        return super().items()
+
+
+async def test_a_refusal_finds_its_job_without_a_look_at_all_the_others(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+):
+    """A namespace that is full refuses each of its thousands of Jobs a pod, again and again."""
+    monkeypatch.setattr(module, "RECONCILE", 60.0)
+    known = post.observer.known = Searched()
+    post.server.lists["jobs"] = [job(number) for number in range(100)]
+    async with post.watching():
+        await post.until(lambda: len(known) == 100)
+        known.times = 0
+        for number in range(100):
+            refusal = {
+                "involvedObject": {"uid": f"job{number}"},
+                "message": "exceeded quota: small",
+                "metadata": {},
+            }
+            post.server.watches["events"].tell({"type": "ADDED", "object": refusal})
+        await post.until(lambda: len(post.hindrances.told) == 100)
+    assert known.times < 10
+    assert post.hindrances.told == [(task(number), "QuotaExceeded") for number in range(100)]
+
+
+async def test_a_refusal_of_a_job_that_was_deleted_is_of_nobody(post: Post):
+    """The Job that was made again under its name has another UID."""
+    post.server.lists["jobs"] = [job(1), job(2)]
+    async with post.watching():
+        await post.until(lambda: len(post.observer.known) == 2)
+        post.server.watches["jobs"].tell({"type": "DELETED", "object": job(1)})
+        await post.until(lambda: task(1) not in post.observer.known)
+        for number in (1, 2):
+            refusal = {
+                "involvedObject": {"uid": f"job{number}"},
+                "message": "exceeded quota: small",
+                "metadata": {},
+            }
+            post.server.watches["events"].tell({"type": "ADDED", "object": refusal})
+        await post.until(lambda: post.hindrances.told)
+    assert post.hindrances.told == [(task(2), "QuotaExceeded")]

@@ -82,6 +82,8 @@ class Observer:
         self._prefix = prefix
         self._report = report
         self.known: dict[Task, Known] = {}
+        self._by_uid: dict[str, Task] = {}
+        """Launches by the UIDs of their Jobs: refusals come in thousands, and name nothing else."""
         self._recorded: set[Task] = set()
         self._turn = 0
         self._renewed = 0.0
@@ -138,12 +140,16 @@ class Observer:
             await self._gone(task)
             return
         known = self.known.setdefault(task, Known())
+        self._by_uid.pop(_uid(known), None)
         known.job = reasons.slim(thing)
+        self._by_uid[_uid(known)] = task
         await self._judge(task, known)
 
     async def _gone(self, task: Task) -> None:
         """Its Job was deleted: by us, by its TTL, or by hand."""
         known = self.known.pop(task, None)
+        if known is not None:
+            self._by_uid.pop(_uid(known), None)
         if known is None or not known.told:
             await self._tell(task, reasons.gone(task))
 
@@ -195,13 +201,11 @@ class Observer:
         uid = (thing.get("involvedObject") or {}).get("uid")
         if kind == "DELETED" or not uid:
             return
-        found = next(
-            (each for each in self.known.items() if each[1].job and each[1].job["metadata"]["uid"] == uid),
-            None,
-        )
-        if found is not None and not found[1].telling():
-            found[1].refusal = str(thing.get("message") or "")
-            await self._judge(*found)
+        task = self._by_uid.get(uid)
+        known = self.known.get(task) if task is not None else None
+        if task is not None and known is not None and not known.telling():
+            known.refusal = str(thing.get("message") or "")
+            await self._judge(task, known)
 
     # telling ----------------------------------------------------------------------------------------------------
 
@@ -346,6 +350,11 @@ class Observer:
             except ClusterError:
                 known.deleted = False
                 raise
+
+
+def _uid(known: Known) -> str:
+    """The UID of its Job; empty where that was not seen."""
+    return str(known.job["metadata"]["uid"]) if known.job else ""
 
 
 async def _nothing() -> None:
