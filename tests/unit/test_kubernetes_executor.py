@@ -14,7 +14,7 @@ from app.core.signals import Signal, exit_of
 from app.core.states import NodeStatus
 from app.core.tasks import Task
 from app.settings import Settings
-from app.store.workers import NodeState
+from app.store.workers import Lived, NodeState
 from workers.executors.base import Launch
 from workers.executors.kubernetes import executor as module
 from workers.executors.kubernetes.client import Cluster, ClusterError, Unreachable
@@ -89,7 +89,7 @@ class Desk:
         self.store = Store()
         self.ends: list[Signal] = []
 
-    async def _report(self, _run: str, signal: Signal) -> None:
+    async def _report(self, run: str, signal: Signal, lived: Lived | None = None) -> None:
         self.ends.append(signal)
 
     async def submit(self, **settings: Any) -> None:

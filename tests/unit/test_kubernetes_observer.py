@@ -14,7 +14,7 @@ import pytest
 from app.core.signals import Signal, exit_of
 from app.core.states import NodeStatus
 from app.core.tasks import Task
-from app.store.workers import NodeState
+from app.store.workers import Lived, NodeState
 from workers.executors.kubernetes import observer as module
 from workers.executors.kubernetes import watch
 from workers.executors.kubernetes.client import ClusterError
@@ -152,7 +152,7 @@ class Post:
         store: Any = SimpleNamespace(workers=self.workers, hindrances=self.hindrances)
         self.observer = Observer(store, self.server, "w1", "hr", self._report)
 
-    async def _report(self, _run: str, signal: Signal) -> None:
+    async def _report(self, run: str, signal: Signal, lived: Lived | None = None) -> None:
         self.ends.append(signal)
 
     @asynccontextmanager
