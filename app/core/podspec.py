@@ -6,6 +6,7 @@ security context (fault row 35).
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, model_validator
@@ -20,6 +21,15 @@ Quantity = Annotated[
     str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|k|M|G|T|P|Ki|Mi|Gi|Ti|Pi)?$", max_length=32)
 ]
 """As Kubernetes writes amounts: 250m, 1, 256Mi."""
+_UNITS = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
+          "T": Decimal(10**12), "P": Decimal(10**15), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30),
+          "Ti": Decimal(2**40), "Pi": Decimal(2**50)}  # fmt: skip
+
+
+def quantity(text: str) -> Decimal:
+    """An amount as Kubernetes writes it: 250m, 1.5, 256Mi."""
+    number = text.rstrip("mkMGTPi")
+    return Decimal(number) * _UNITS[text[len(number) :]]
 
 
 class PodPart(BaseModel):

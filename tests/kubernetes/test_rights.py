@@ -68,3 +68,20 @@ async def test_doctor_says_which_verb_is_denied_and_what_does_not_work_without_i
     assert "logs cannot be archived" in finding.detail
     monkeypatch.setenv("HEADRACE_KUBECONFIG", str(site.cluster.kubeconfig))
     assert all(each.ok for each in await examine_cluster())
+
+
+async def test_doctor_says_when_more_is_admitted_than_the_namespace_has_room_for(
+    site, monkeypatch: pytest.MonkeyPatch
+):
+    """Rule 16: the pool `global`, which may be set while everything runs, lies below the quota."""
+    hard = {"spec": {"hard": {"pods": "5"}}}
+    quota = {"apiVersion": "v1", "kind": "ResourceQuota", "metadata": {"name": "small"}, **hard}
+    await site.kubectl("apply", "-f", "-", given=json.dumps(quota))
+    for name in ("executors", "kubeconfig", "kubernetes_namespace", "prefix"):
+        monkeypatch.setenv(f"HEADRACE_{name.upper()}", str(getattr(site.settings, name)))
+    monkeypatch.setenv("HEADRACE_REDIS_URL", site.settings.redis_url.get_secret_value())
+    (bad,) = [each for each in await examine_cluster() if each.check == "quota"]
+    assert not bad.ok
+    assert "10000 slots, the quota small 5 pods" in bad.detail
+    await site.store.pools.put("global", 4)
+    assert all(each.ok for each in await examine_cluster())

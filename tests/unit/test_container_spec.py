@@ -8,10 +8,10 @@ from decimal import Decimal
 import pytest
 
 from app.core.graph import compile_graph
-from app.core.podspec import PodSpec, Resources, SecretKey, Volume
+from app.core.podspec import PodSpec, Resources, SecretKey, Volume, quantity
 from app.core.tasks import Task
 from app.errors import NotFound
-from workers.executors.container.spec import Pattern, Site, body, check, quantity, spec_digest, volumes
+from workers.executors.container.spec import Pattern, Site, body, check, spec_digest, volumes
 
 GRAPH = compile_graph({"name": "shop", "nodes": {"resize": {"type": "step"}}}, version=3)
 TASK = Task("r0123", "resize", 2, 1)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
-from typing import Annotated, Any, NamedTuple
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import typer
@@ -15,8 +16,12 @@ from rich.text import Text
 
 from app.cli.client import DEV_READY
 from app.cli.output import EXIT_ERROR, Format, Output, emit, plain, table
+from app.core.pools import GLOBAL
 from app.errors import HeadraceError
 from app.settings import ClientSettings, Settings
+
+if TYPE_CHECKING:
+    from workers.executors.kubernetes.quota import Limit
 
 MASK = "***"
 OLDEST = (7, 2)
@@ -51,7 +56,7 @@ def doctor(
     settings = [*_settings(Settings), *_settings(ClientSettings)]
     url, source = _redis_url()
     findings = asyncio.run(examine(url)) if redis else []
-    rights = asyncio.run(examine_cluster()) if cluster else []
+    rights = asyncio.run(examine_cluster(redis=redis)) if cluster else []
     data = {
         "settings": [setting._asdict() for setting in settings],
         "redis": {
@@ -136,15 +141,16 @@ async def examine(url: str) -> list[Finding]:
         await client.aclose()
 
 
-async def examine_cluster() -> list[Finding]:
-    """Whether logs go where the API reads them, and what we may not do in the Jobs' namespace; nothing without a cluster."""
+async def examine_cluster(*, redis: bool = True) -> list[Finding]:
+    """Whether logs go where the API reads them, what we may not do in the Jobs' namespace, and whether we admit more than it
+    has room for; nothing without a cluster."""
     try:
         settings = Settings()
     except ValidationError:
         return []
     if "kubernetes" not in settings.executors:
         return []
-    return [*_logs(settings), *await _rights(settings)]
+    return [*_logs(settings), *await _namespace(settings, redis=redis)]
 
 
 def _logs(settings: Settings) -> list[Finding]:
@@ -157,8 +163,9 @@ def _logs(settings: Settings) -> list[Finding]:
     return []
 
 
-async def _rights(settings: Settings) -> list[Finding]:
+async def _namespace(settings: Settings, *, redis: bool) -> list[Finding]:
     from workers.executors.kubernetes.client import Cluster
+    from workers.executors.kubernetes.quota import limits_of
     from workers.executors.kubernetes.rights import RIGHTS, denied
 
     try:
@@ -167,14 +174,45 @@ async def _rights(settings: Settings) -> list[Finding]:
         return [Finding("connection", False, error.message)]
     try:
         missing = await denied(cluster)
+        known = not any(right.resource == "resourcequotas" for right in missing)
+        limits = await limits_of(cluster) if known else []
     except HeadraceError as error:
         return [Finding("connection", False, error.message)]
     finally:
         await cluster.close()
     where = f"in the namespace {settings.kubernetes_namespace}"
+    rights = [Finding(str(right), False, f"denied {where}: {right.missing}") for right in missing]
     if not missing:
-        return [Finding("rights", True, f"all {len(RIGHTS)} that workers use {where}")]
-    return [Finding(str(right), False, f"denied {where}: {right.missing}") for right in missing]
+        rights = [Finding("rights", True, f"all {len(RIGHTS)} that workers use {where}")]
+    return [*rights, *judge_room(limits, await _slots(settings) if redis else settings.global_slots)]
+
+
+async def _slots(settings: Settings) -> int:
+    """Of the pool `global`, as it was set over the API, else by the setting."""
+    from app.store.client import connect
+    from app.store.keys import Keys
+
+    client = connect(settings.redis_url.get_secret_value(), timeout=3.0)
+    try:
+        found: Any = await client.execute_command("HGET", Keys(settings.prefix).pools, GLOBAL)
+    except Exception:
+        found = None
+    finally:
+        await client.aclose()
+    return settings.global_slots if found is None else int(found)
+
+
+def judge_room(limits: Sequence[Limit], slots: int) -> list[Finding]:
+    """Whether the pool `global`, of which each node run holds a slot, lies below what each quota of the namespace has."""
+    findings: list[Finding] = []
+    for quota, resource, most in limits:
+        text = f"the pool global has {slots} slots, the quota {quota} {most} {resource}"
+        mend = (
+            "" if slots < most else f": what is over waits in the cluster, where no priority counts and slots are held; "
+            f"set HEADRACE_GLOBAL_SLOTS or `headrace pool set global` below {most}, or enlarge the quota"
+        )  # fmt: skip
+        findings.append(Finding("quota", slots < most, text + mend))
+    return findings
 
 
 def judge(info: dict[str, Any], config: dict[str, str]) -> list[Finding]:

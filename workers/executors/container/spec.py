@@ -7,14 +7,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from decimal import Decimal
 from hashlib import blake2b
 from typing import Any
 
 import orjson
 
 from app.core.graph import NodeDef
-from app.core.podspec import PodSpec, Resources
+from app.core.podspec import PodSpec, Resources, quantity
 from app.core.tasks import Task
 from app.errors import NotFound
 from workers.executors import naming
@@ -28,9 +27,6 @@ OUTPUT = f"{KEPT}/{OUTPUT_DIRECTORY}/metadata.json"
 TMP = "/tmp"  # noqa: S108  (of the container, in memory)
 PROCESSES = 4096
 """What a container may have at a time: a program that forks for ever takes nobody along."""
-_UNITS = {"m": Decimal("0.001"), "": Decimal(1), "k": Decimal(10**3), "M": Decimal(10**6), "G": Decimal(10**9),
-          "T": Decimal(10**12), "P": Decimal(10**15), "Ki": Decimal(2**10), "Mi": Decimal(2**20), "Gi": Decimal(2**30),
-          "Ti": Decimal(2**40), "Pi": Decimal(2**50)}  # fmt: skip
 
 
 @dataclass(slots=True, frozen=True)
@@ -63,12 +59,6 @@ class Pattern:
     resources: Resources
     pod: PodSpec
     """Of its node type; what only a cluster can give is refused."""
-
-
-def quantity(text: str) -> Decimal:
-    """An amount as Kubernetes writes it: 250m, 1.5, 256Mi."""
-    number = text.rstrip("mkMGTPi")
-    return Decimal(number) * _UNITS[text[len(number) :]]
 
 
 def volumes(text: str) -> tuple[str, ...]:

@@ -39,6 +39,12 @@ RIGHTS = (
     Right("", "pods/log", "get", "logs cannot be archived, so finished Jobs stay"),
     Right("", "events", "list", "a full quota is not told as the reason"),
     Right("", "events", "watch", "a full quota is not told as the reason"),
+    Right(
+        "",
+        "resourcequotas",
+        "list",
+        "doctor cannot tell whether more is admitted than the namespace has room for",
+    ),
     Right("coordination.k8s.io", "leases", "create", "no worker can watch the cluster"),
     Right("coordination.k8s.io", "leases", "get", "no worker can watch the cluster"),
     Right("coordination.k8s.io", "leases", "update", "no worker can watch the cluster"),
