@@ -31,6 +31,8 @@ class NodeState(NamedTuple):
     launch: int
     stop: str
     """Why its process must stop; "" while it may go on."""
+    launched: bool
+    """Whether its process was recorded."""
 
     def lives(self, task: Task) -> bool:
         """Whether a launch is the live one; another, or none, is live otherwise."""
@@ -176,18 +178,19 @@ class Workers:
     async def states(self, tasks: list[Task]) -> list[NodeState]:
         """Of each task's node run."""
         calls = [
-            self._batcher.call("HMGET", self._keys.node(task.run, task.ref), "s", "a", "l", "t")
+            self._batcher.call("HMGET", self._keys.node(task.run, task.ref), "s", "a", "l", "t", "g")
             for task in tasks
         ]
         found: list[NodeState] = []
         for call in calls:
-            status, attempt, launch, stop = await call
+            status, attempt, launch, stop, launched = await call
             found.append(
                 NodeState(
                     NodeStatus(status.decode()) if status else None,
                     int(attempt or 0),
                     int(launch or 0),
                     (stop or b"").decode(),
+                    (launched or b"0") != b"0",
                 )
             )
         return found

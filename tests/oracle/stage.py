@@ -327,7 +327,7 @@ class Driver:
         if not process.dated:
             process.dated = True
             await self._dates_back(process, "b", "g", "r", "h")
-        ((_, attempt, launch, stop),) = await self.store.workers.states([process.task])
+        ((_, attempt, launch, stop, _),) = await self.store.workers.states([process.task])
         return bool(stop) or (attempt, launch) != (process.task.attempt, process.task.launch)
 
     async def _dates_back(self, process: Process, *fields: str) -> None:

@@ -175,7 +175,10 @@ async def test_a_worker_that_is_silent_is_dead_and_forgotten(store: Store):
 
 async def test_states_tell_whether_a_process_is_still_wanted(store: Store, task: Task):
     gone = Task("r0", "a", 1, 0)
-    assert await store.workers.states([task, gone]) == [("starting", 1, 0, ""), (None, 0, 0, "")]
+    assert await store.workers.states([task, gone]) == [
+        ("starting", 1, 0, "", False),
+        (None, 0, 0, "", False),
+    ]
 
 
 async def test_only_runs_that_exist_have_a_version(store: Store, task: Task):

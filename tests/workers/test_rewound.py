@@ -5,33 +5,13 @@ A process is never started beside another of its launch: what lives is adopted, 
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Any
 
-from app.embedded import EmbeddedValkey
 from app.errors import StoreUnavailable
+from tests.rewinding import remember, rewind
 from workers.executors.launchfiles import process_start
 from workers.executors.process import host
-
-
-def rewind(server: EmbeddedValkey, past: Path) -> None:
-    """The server dies, and comes back with what it had when `past` was copied."""
-    assert server.process is not None
-    server.process.kill()
-    server.process.wait()
-    shutil.rmtree(server.directory / "appendonlydir")
-    shutil.copytree(past, server.directory / "appendonlydir")
-    server.start()
-
-
-def remember(server: EmbeddedValkey, past: Path) -> None:
-    """Copy what the server has now."""
-    assert server.process is not None
-    server.process.kill()
-    server.process.wait()
-    shutil.copytree(server.directory / "appendonlydir", past)
-    server.start()
 
 
 async def back(site: Any) -> None:

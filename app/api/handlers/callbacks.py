@@ -98,7 +98,7 @@ async def _take(api: Api, claims: TokenClaims, token: str, raw: bytes, request: 
 async def _is_live(api: Api, claims: TokenClaims) -> bool:
     """Whether the attempt still runs: then it was refused only because a worker has just taken it up."""
     task, _ = await api.store.calls.holder(NodeCall(claims.run, claims.ref, claims.attempt))
-    ((status, attempt, _, _),) = await api.store.workers.states([task])
+    ((status, attempt, *_),) = await api.store.workers.states([task])
     return status == "running" and attempt == claims.attempt
 
 

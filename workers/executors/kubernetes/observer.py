@@ -338,7 +338,10 @@ class Observer:
             return
         if live and not state.stop:
             known.over = None
-            if known.hindrance is not None:
+            unheard = known.launched and not state.launched
+            if unheard:  # the store was set back to before it was told that its pod runs
+                known.launched = False
+            if unheard or known.hindrance is not None:
                 await self._judge(task, known)
             return
         known.over = now if known.over is None else known.over
