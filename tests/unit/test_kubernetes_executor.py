@@ -25,8 +25,8 @@ TASK = Task("r1", "work", 1, 0)
 GRAPH = compile_graph({"name": "shop", "nodes": {"work": {"image": "x:1"}}}, version=1)
 MISSING = ClusterError(404, "NotFound", "no such Job")
 FULL = ClusterError(403, "Forbidden", "exceeded quota: small")
-STARTING = NodeState(NodeStatus.STARTING, 1, 0, "")
-MUST_STOP = NodeState(NodeStatus.STARTING, 1, 0, "cancelled")
+STARTING = NodeState(NodeStatus.STARTING, 1, 0, "", launched=False)
+MUST_STOP = NodeState(NodeStatus.STARTING, 1, 0, "cancelled", launched=False)
 
 
 class Server:

@@ -28,8 +28,8 @@ FORGOTTEN = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason"
 """What ends a watch, so that a list follows."""
 COMPLETE = {"type": "Complete", "status": "True"}
 EVICTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
-GOES_ON = NodeState(NodeStatus.RUNNING, 1, 0, "")
-MUST_STOP = NodeState(NodeStatus.RUNNING, 1, 0, "cancelled")
+GOES_ON = NodeState(NodeStatus.RUNNING, 1, 0, "", launched=True)
+MUST_STOP = NodeState(NodeStatus.RUNNING, 1, 0, "cancelled", launched=True)
 
 
 def task(number: int) -> Task:
