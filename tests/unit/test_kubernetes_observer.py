@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from types import SimpleNamespace
@@ -11,6 +12,7 @@ from typing import Any
 import orjson
 import pytest
 
+from app.core.attempts import INFRA_BUDGET
 from app.core.signals import Signal, exit_of
 from app.core.states import NodeStatus
 from app.core.tasks import Task
@@ -75,8 +77,9 @@ class Server:
         self.lists: dict[str, list[dict[str, Any]]] = {"jobs": [], "pods": [], "events": []}
         self.watches = {kind: Content() for kind in self.lists}
         self.deleted: list[str] = []
-        self.stuck: set[str] = set()
-        """Jobs that cannot be deleted."""
+        self.refusals: dict[str, ClusterError] = {}
+        """By the names of Jobs that cannot be deleted."""
+        self.refused: Counter[str] = Counter()
 
     def url(self, _group: str, kind: str) -> str:
         return kind
@@ -89,8 +92,9 @@ class Server:
         yield self.watches[url]
 
     async def delete_job(self, name: str, _uid: str) -> bool:
-        if name in self.stuck:
-            raise ClusterError(500, "InternalError", "not this one")
+        if name in self.refusals:
+            self.refused[name] += 1
+            raise self.refusals[name]
         self.deleted.append(name)
         return True
 
@@ -251,3 +255,37 @@ async def test_a_refusal_of_a_job_that_was_deleted_is_of_nobody(post: Post):
             post.server.watches["events"].tell({"type": "ADDED", "object": refusal})
         await post.until(lambda: post.hindrances.told)
     assert post.hindrances.told == [(task(2), "QuotaExceeded")]
+
+
+async def test_the_job_of_a_launch_that_was_given_up_is_stopped(post: Post):
+    """Its Job would go on, beside the attempt that follows: it knows nothing of a budget."""
+    post.hindrances.lost = INFRA_BUDGET + 1
+    post.server.lists.update(jobs=[job(1)], pods=[pod(1, "Failed", EVICTED, terminated={"exitCode": 143})])
+    async with post.watching():
+        await post.until(lambda: post.server.deleted)
+    assert post.server.deleted == [launch_name("hr", task(1))]
+    assert [(end.type, end.infra) for end in post.ends] == [("lost", True)]
+
+
+async def test_a_job_that_cannot_be_deleted_holds_up_no_other(post: Post):
+    names = [launch_name("hr", task(number)) for number in range(3)]
+    post.server.refusals[names[0]] = ClusterError(500, "InternalError", "not this one")
+    post.server.lists["jobs"] = [job(number) for number in range(3)]
+    post.workers.state = MUST_STOP
+    async with post.watching():
+        await post.until(lambda: len(post.server.deleted) == 2 and post.server.refused[names[0]] > 1)
+        del post.server.refusals[names[0]]
+        await post.until(lambda: len(post.server.deleted) == 3)
+    assert post.server.deleted == [*names[1:], names[0]]
+
+
+async def test_a_server_that_has_too_much_to_do_is_asked_once_a_round_and_submissions_are_kept(post: Post):
+    names = [launch_name("hr", task(number)) for number in range(3)]
+    post.server.refusals = dict.fromkeys(names, ClusterError(429, "TooManyRequests", "later"))
+    post.server.lists["jobs"] = [job(number) for number in range(3)]
+    post.workers.state = MUST_STOP
+    async with post.watching():
+        await post.until(lambda: post.server.refused[names[0]] > 2)
+    assert post.server.refused.keys() == {names[0]}
+    assert set(post.workers.renewed) <= {task(number) for number in range(3)}
+    assert post.workers.renewed

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from workers.executors.rate import Backoff, TokenBucket
+from workers.executors.rate import ASKED_MOST, Backoff, TokenBucket
 
 
 def test_a_burst_passes_at_once_and_the_rest_at_the_rate():
@@ -22,3 +22,7 @@ def test_waits_double_up_to_the_longest_and_begin_again_after_a_success():
 
 def test_no_wait_is_shorter_than_the_server_asks_for():
     assert Backoff(first=1, jitter=lambda: 0.0).next(at_least=7) == 7
+
+
+def test_a_wait_that_a_server_asks_for_by_mistake_holds_nothing_up_for_long():
+    assert Backoff(first=1, jitter=lambda: 0.0).next(at_least=86_400) == ASKED_MOST

@@ -7,6 +7,9 @@ import random
 from collections.abc import Callable
 from time import monotonic
 
+ASKED_MOST = 60.0
+"""Seconds that we wait at most because a server asked for it: a mistaken Retry-After holds nothing up for a day."""
+
 
 class TokenBucket:
     """At most `rate` passes a second, and `burst` at once; waiters pass in the order they came."""
@@ -46,8 +49,9 @@ class Backoff:
         self._failures = 0
 
     def next(self, at_least: float | None = None) -> float:
-        """Seconds to wait now; never less than the server asked for."""
+        """Seconds to wait now; never less than the server asked for, up to ASKED_MOST."""
         full = min(self._longest, self._first * 2.0 ** min(self._failures, 32))
         self._failures += 1
         wait = full * (0.5 + 0.5 * self._jitter())
-        return wait if at_least is None else max(wait, at_least * (1 + 0.1 * self._jitter()))
+        asked = min(at_least or 0.0, ASKED_MOST)
+        return max(wait, asked * (1 + 0.1 * self._jitter()))

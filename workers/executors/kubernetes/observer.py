@@ -23,7 +23,15 @@ from app.store.store import Store
 from app.store.workers import NodeState
 from workers.executors.base import LINGER, Report
 from workers.executors.kubernetes import reasons
-from workers.executors.kubernetes.client import EVENTS, JOBS, PODS, Cluster, ClusterError
+from workers.executors.kubernetes.client import (
+    EVENTS,
+    JOBS,
+    PODS,
+    TOO_MANY,
+    Cluster,
+    ClusterError,
+    Unreachable,
+)
 from workers.executors.kubernetes.watch import Watch
 from workers.executors.naming import INSTANCE, MANAGED, TASK, label, launch_name
 
@@ -62,6 +70,8 @@ class Known:
     """UIDs of pods whose disruption was counted."""
     launched: bool = False
     told: bool = False
+    given_up: bool = False
+    """Too many of its pods were taken away: its end is told, and its Job would go on."""
     over: float | None = None
     """monotonic() when its attempt was first seen to be over."""
     deleted: bool = False
@@ -254,7 +264,7 @@ class Observer:
             known.counted.add(uid)
             log.info("a pod was taken away", task=task.encode(), count=count)
             if count + task.launch > INFRA_BUDGET:
-                known.over = monotonic() - LINGER
+                known.given_up = True
                 return exit_of(task, type="lost", message=f"{count} of its pods were taken away", infra=True)
         return None
 
@@ -307,13 +317,14 @@ class Observer:
         ended = [task for task, known in self.known.items() if known.told]
         tasks = [*self._some(going, AT_ONCE), *self._some(ended, AT_ONCE // 10)]
         now = monotonic()
+        if now - self._renewed > RENEWAL:
+            self._renewed = now
+            await self._store.workers.renew_launches(
+                [task for task in going if not self.known[task].launched]
+            )
         if tasks:
             for task, state in zip(tasks, await self._store.workers.states(tasks), strict=True):
-                await self._settle(task, state, now)
-        if now - self._renewed > RENEWAL:
-            waiting = [task for task in going if (known := self.known.get(task)) and not known.launched]
-            self._renewed = now
-            await self._store.workers.renew_launches(waiting)
+                await self._settle_apart(task, state, now)
 
     def _some(self, tasks: list[Task], most: int) -> list[Task]:
         """Those whose turn it is."""
@@ -323,12 +334,25 @@ class Observer:
         first = self._turn % len(tasks)
         return [*tasks, *tasks][first : first + most]
 
+    async def _settle_apart(self, task: Task, state: NodeState, now: float) -> None:
+        """Settle it; what the cluster refuses of one launch holds up no other. Raises StoreUnavailable, and ClusterError
+        where the cluster has enough of all of them."""
+        try:
+            await self._settle(task, state, now)
+        except ClusterError as error:
+            if isinstance(error, Unreachable) or error.http_status == TOO_MANY:
+                raise
+            log.warning("a Job cannot be stopped now", task=task.encode(), reason=error.message)
+
     async def _settle(self, task: Task, state: NodeState, now: float) -> None:
         """What must be done about one launch, which the store says is in such a state."""
         known = self.known.get(task)
         if known is None or known.deleted:
             return
         live = state.lives(task)
+        if known.given_up:
+            await self._delete(known)
+            return
         if known.told:
             if (
                 live and now - known.told_at > REPEAT
@@ -346,13 +370,17 @@ class Observer:
             return
         known.over = now if known.over is None else known.over
         if state.stop or state.status is None or now - known.over > LINGER or not known.launched:
-            metadata = known.job["metadata"]
-            known.deleted = True
-            try:
-                await self._cluster.delete_job(metadata["name"], metadata["uid"])
-            except ClusterError:
-                known.deleted = False
-                raise
+            await self._delete(known)
+
+    async def _delete(self, known: Known) -> None:
+        """Stop its pods and take its Job away. Raises ClusterError."""
+        metadata = known.job["metadata"]
+        known.deleted = True
+        try:
+            await self._cluster.delete_job(metadata["name"], metadata["uid"])
+        except ClusterError:
+            known.deleted = False
+            raise
 
 
 def _uid(known: Known) -> str:
