@@ -8,8 +8,8 @@ import orjson
 
 from app.core.tasks import Task
 
-NO_ROOM = frozenset({"Unschedulable", "QuotaExceeded"})
-"""The cluster has no room for it now: that is a queue, and no fault of the launch."""
+NO_ROOM = frozenset({"Unschedulable", "QuotaExceeded", "ClusterUnavailable"})
+"""The cluster has no room for it now, or takes nothing of ours: that is a queue, and no fault of the launch."""
 
 
 class Hindrance(NamedTuple):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable
 
 import pytest
@@ -120,21 +121,35 @@ async def test_a_worker_killed_between_creating_and_committing_leaves_one_job(si
     assert [each["metadata"]["uid"] for each in await site.items("jobs")] == [before["metadata"]["uid"]]
 
 
-@pytest.mark.parametrize(("status", "reason"), [(401, "Unauthorized"), (403, "Forbidden")])
-async def test_rights_that_are_missing_cost_no_attempt(site, proxy, status: int, reason: str):
-    """They are an infrastructure fault, which `why` names."""
+@pytest.mark.parametrize(("status", "reason"), [(403, "Forbidden"), (503, "ServiceUnavailable")])
+async def test_an_outage_or_missing_rights_cost_neither_attempt_nor_fault_however_long(
+    site, proxy, status: int, reason: str
+):
+    """`why` names them, and the start timeout stands still."""
     denied = refusal(status, reason, "jobs.batch is forbidden: not for you")
     proxy.choose = lambda method, path: denied if creates(method, path) else None
     await site.worker()
-    run = await site.fire({"type": "shell", "retry": {"max_attempts": 1}}, site.shell("true"))
+    node = {"type": "shell", "retry": {"max_attempts": 1}, "timeout": {"start": "8s"}}
+    run = await site.fire(node, site.shell("true"))
+    assert "not for you" in await site.until_why(run, "ClusterUnavailable")
+    began = time.monotonic()
 
-    async def backed_off() -> bool:
-        return any(
-            each["code"] == "back_off" and "not for you" in each["detail"] for each in await site.why(run)
-        )
+    async def waited() -> bool:
+        assert (await site.store.runs.node(run, "work"))["status"] == "starting"
+        return time.monotonic() - began > 9
 
-    await site.until(backed_off, "why names it")
+    await site.until(waited, "longer than its start timeout")
     proxy.choose = lambda _method, _path: None
+    ended = await site.ended(run)
+    assert (ended["status"], ended["attempt"], ended["infrastructure_faults"]) == ("succeeded", 1, 0)
+
+
+async def test_a_job_that_the_clusters_owners_deny_is_an_infrastructure_fault(site, proxy):
+    denied = refusal(
+        403, "Forbidden", 'admission webhook "images.example.org" denied the request: not this image'
+    )
+    proxy.choose = the_first(1, creates, denied)
+    await site.worker()
+    run = await site.fire({"type": "shell", "retry": {"max_attempts": 1}}, site.shell("true"))
     node = await site.ended(run)
-    assert (node["status"], node["attempt"]) == ("succeeded", 1)
-    assert node["infrastructure_faults"] >= 1
+    assert (node["status"], node["attempt"], node["infrastructure_faults"]) == ("succeeded", 1, 1)

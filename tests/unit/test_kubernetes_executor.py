@@ -13,12 +13,15 @@ from app.core.placement import Placement
 from app.core.signals import Signal, exit_of
 from app.core.states import NodeStatus
 from app.core.tasks import Task
+from app.errors import Unavailable
 from app.settings import Settings
 from app.store.workers import Lived, NodeState
 from workers.executors.base import Launch
 from workers.executors.kubernetes import executor as module
 from workers.executors.kubernetes.client import Cluster, ClusterError, Unreachable
 from workers.executors.kubernetes.executor import KubernetesExecutor
+from workers.executors.naming import INSTANCE
+from workers.executors.naming import TASK as TASK_NAME
 from workers.executors.rate import Backoff
 
 TASK = Task("r1", "work", 1, 0)
@@ -36,9 +39,12 @@ class Server:
         self.jobs: dict[str, dict[str, Any]] = {}
         self.creating: deque[ClusterError] = deque()
         self.getting: deque[ClusterError] = deque()
+        self.asked = 0
+        """To create a Job."""
         self.looked = 0
 
     async def create_job(self, job: dict[str, Any]) -> dict[str, Any]:
+        self.asked += 1
         if self.creating:
             raise self.creating.popleft()
         name = job["metadata"]["name"]
@@ -155,3 +161,44 @@ async def test_a_launch_that_must_stop_does_not_wait_as_long_as_the_server_asked
     desk.store.after_hindrance = MUST_STOP
     await desk.submit()
     assert is_told_lost(desk)
+
+
+async def test_a_job_that_other_settings_made_is_adopted_as_it_is(desk: Desk):
+    """A roll-out that changes images or pods takes workers with the old settings away while their Jobs go on."""
+    await desk.submit(kubernetes_pod='{"run_as_user": 1}')
+    (made,) = desk.server.jobs.values()
+    await desk.submit(kubernetes_pod='{"run_as_user": 2}')
+    assert desk.server.asked == 2
+    assert list(desk.server.jobs.values()) == [made]
+    assert desk.ends == []
+
+
+@pytest.mark.parametrize(
+    ("part", "name"), [("annotations", TASK_NAME), ("labels", INSTANCE)], ids=["launch", "installation"]
+)
+async def test_a_job_of_another_is_never_adopted(desk: Desk, part: str, name: str):
+    await desk.submit()
+    (made,) = desk.server.jobs.values()
+    made["metadata"][part][name] = "another"
+    with pytest.raises(Unavailable, match="another Job has the name"):
+        await desk.submit()
+
+
+async def test_rights_that_are_missing_are_waited_for_as_a_server_that_is_away(desk: Desk):
+    denied = (
+        ClusterError(401, "Unauthorized", "Unauthorized"),
+        ClusterError(403, "Forbidden", 'jobs.batch is forbidden: User "w" cannot create resource "jobs"'),
+        ClusterError(404, "NotFound", 'namespaces "headrace-jobs" not found'),
+    )
+    desk.server.creating.extend([*denied, Unreachable()])
+    await desk.submit()
+    assert len(desk.server.jobs) == 1
+    assert desk.store.told == ["ClusterUnavailable"] * 4 + [""]
+
+
+async def test_a_job_that_the_owners_of_the_cluster_deny_is_not_waited_for(desk: Desk):
+    message = 'admission webhook "images.example.org" denied the request: no such image here'
+    desk.server.creating.append(ClusterError(403, "Forbidden", message))
+    with pytest.raises(Unavailable, match="no such image here"):
+        await desk.submit()
+    assert desk.store.told == []

@@ -143,9 +143,18 @@ def test_a_full_namespace_and_an_api_server_that_is_away_are_waited_for():
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_cluster_that_lets_us_not_create_jobs_is_no_fault_of_the_node(status: int):
+def test_rights_that_are_missing_are_waited_for_and_it_says_who_knows_which(status: int):
+    found = refusal(ClusterError(status, "", "jobs.batch is forbidden"))
+    assert found.reason == "ClusterUnavailable"
+    assert "jobs.batch is forbidden; `headrace doctor`" in found.message
+
+
+@pytest.mark.parametrize(
+    "who", ['admission webhook "a.b.c" denied the', "ValidatingAdmissionPolicy 'a' with binding 'b' denied"]
+)
+def test_what_a_rule_of_the_cluster_denies_is_no_fault_of_the_node(who: str):
     with pytest.raises(Unavailable):
-        refusal(ClusterError(status, "", "jobs.batch is forbidden"))
+        refusal(ClusterError(403, "Forbidden", f'jobs.batch "j" is forbidden: {who} request: not here'))
 
 
 def test_a_job_that_the_cluster_can_never_take_is_not_tried_again():

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from app.core.hindrances import Hindrance
 from app.core.tasks import Task
 
@@ -28,9 +30,10 @@ def come_due(run) -> None:
     run.settle()
 
 
-def test_a_launch_without_room_in_the_cluster_is_not_given_up(world):
+@pytest.mark.parametrize("code", ["Unschedulable", "QuotaExceeded", "ClusterUnavailable"])
+def test_a_launch_that_the_cluster_has_no_room_for_or_cannot_take_is_not_given_up(world, code: str):
     run = admitted(world)
-    tell(run, "Unschedulable")
+    tell(run, code)
     for _ in range(5):
         come_due(run)
     assert b"t" not in run.nodes["a"]

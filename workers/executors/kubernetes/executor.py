@@ -6,6 +6,7 @@ A Job stands for its launch by its name, so a worker that dies takes nothing alo
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
 from time import monotonic
 
@@ -33,7 +34,7 @@ from workers.executors.kubernetes.logs import LogKeeper
 from workers.executors.kubernetes.manifest import Pattern, Stencil
 from workers.executors.kubernetes.observer import Observer
 from workers.executors.kubernetes.reasons import Waiting, refused
-from workers.executors.naming import SPEC, TASK, label, launch_name
+from workers.executors.naming import INSTANCE, SPEC, TASK, label, launch_name
 from workers.executors.rate import Backoff, TokenBucket
 
 log = structlog.get_logger("headrace.kubernetes")
@@ -41,23 +42,27 @@ log = structlog.get_logger("headrace.kubernetes")
 PLACES = 64
 """Jobs that one worker creates at a time."""
 MOST_STENCILS = 10_000
+DENIED = re.compile(r"denied (the )?request")
+"""What admission webhooks and policies say of an object that they do not want; of rights the server says other words."""
 LOOK = 1.0
 """Seconds between looks whether a launch must stop whose Job could not be created yet."""
 
 
 def refusal(error: ClusterError) -> Waiting:
-    """Why a Job could not be created, where it may be created later.
+    """Why a Job could not be created, where it may be created later: rights that are missing are given, credentials renewed.
 
-    Raises Unavailable where this worker may not create it, which is no fault of the node, and NotFound where it never can be.
+    Raises Unavailable where a rule of the cluster's owners denies this Job, which is no fault of the node, and NotFound
+    where it never can be created.
     """
     if error.http_status == FORBIDDEN and "exceeded quota" in error.message:
         return refused(error.message)
     if error.passing or error.http_status == CONFLICT:
         return Waiting("ClusterUnavailable", error.message)
+    if error.http_status == FORBIDDEN and DENIED.search(error.message):
+        raise Unavailable(f"the cluster refuses the Job: {error.message}") from error
     if error.http_status in (UNAUTHORIZED, FORBIDDEN, MISSING):
-        raise Unavailable(
-            f"the cluster refuses the Job: {error.message}; `headrace doctor` says what is missing"
-        ) from error
+        text = f"the cluster refuses the Job: {error.message}; `headrace doctor` says what is missing"
+        return Waiting("ClusterUnavailable", text)
     raise NotFound(f"the cluster does not take the Job: {error.message}") from error
 
 
@@ -158,7 +163,11 @@ class KubernetesExecutor:
         await self._store.hindrances.tell(task, told.reason, told.message, now)
 
     async def _adopt(self, cluster: Cluster, task: Task, stencil: Stencil) -> bool:
-        """Whether the Job of that name is this launch's; False where it is gone again. Raises Unavailable for another."""
+        """Whether the Job of that name is this launch's; False where it is gone again. Raises Unavailable for another.
+
+        It is adopted as it was made, though a worker with other settings would make another one now: the name stands for
+        the launch, and a second Job beside it would run it twice.
+        """
         try:
             found = await cluster.get_job(launch_name(stencil.pattern.instance, task))
         except ClusterError as error:
@@ -168,9 +177,14 @@ class KubernetesExecutor:
         metadata = found["metadata"]
         if metadata.get("deletionTimestamp"):
             raise Unavailable("the Job of this launch is being deleted")
+        labels = metadata.get("labels") or {}
         same_task = (metadata.get("annotations") or {}).get(TASK) == task.encode()
-        if not same_task or (metadata.get("labels") or {}).get(SPEC) != stencil.digest:
+        if not same_task or labels.get(INSTANCE) != label(stencil.pattern.instance):
             raise Unavailable("another Job has the name of this launch")
+        if labels.get(SPEC) != stencil.digest:
+            log.warning(
+                "a Job was adopted that other settings made", task=task.encode(), job=metadata["name"]
+            )
         return True
 
     async def _stencil(self, launch: Launch) -> Stencil:
