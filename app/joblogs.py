@@ -82,9 +82,12 @@ class JobLog:
         """Make one object of the parts, read it back and compare; its size. Empty logs too. Raises Unavailable."""
         wanted, size = hashlib.sha256(), 0
         with tempfile.SpooledTemporaryFile(IN_MEMORY) as file:
-            async for text in PartsReader(self).more(final=True):
+            reader = PartsReader(self)
+            async for text in reader.more(final=True):
                 wanted.update(text)
                 size += file.write(text)
+            if reader.superseded:
+                raise Unavailable(f"the log {self.path} was archived by another meanwhile")
             if note:
                 line = _note(note)
                 wanted.update(line)
@@ -121,6 +124,8 @@ class PartsReader:
         self._offset = 0
         self._carry = b""
         """The beginning of a line whose end is in the next part."""
+        self.superseded = False
+        """The log was archived meanwhile and its parts go one by one: what follows stands in the archived log."""
 
     async def more(self, *, final: bool = False) -> AsyncIterator[bytes]:
         """What has come since the last call; `final`: nothing further comes. Raises Unavailable."""
@@ -130,7 +135,10 @@ class PartsReader:
             try:
                 content = await self._log.read(part)
             except NotFound:
-                continue  # it was left out, or the whole log was archived, since it was listed
+                if await self._log.archived() is None:
+                    continue  # it was left out since it was listed
+                self.superseded = True
+                return
             if part.pod != self._pod:
                 for text in self._rest():
                     yield text

@@ -48,6 +48,10 @@ def err() -> Console:
 def plain(value: object, *, lines: bool = False) -> str:
     """Text from elsewhere, safe on a terminal: control and format characters become visible escapes."""
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+    if text.isprintable():
+        return text
+    if lines and "\n" in text:  # most lines of a long log have nothing to escape
+        return "\n".join(plain(line, lines=True) for line in text.split("\n"))
     keep = "\n\t" if lines else ""
     return "".join(
         c if c in keep or unicodedata.category(c) not in ("Cc", "Cf", "Cs", "Zl", "Zp") else _escape(c)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
+from app.api.handlers.logs import LaunchLog
 from app.cli.commands.doctor import examine_cluster
-from app.errors import UsageError
+from app.errors import Unavailable, UsageError
 from app.joblogs import HEAD, PART, TAIL, JobLog, Part, PartsReader, check_shared, untimed
 from app.main import create_app
 from app.objects import Objects
@@ -91,6 +93,56 @@ async def test_of_a_long_log_head_and_tail_are_kept(log: JobLog):
     assert parts[-1] == Part(POD, (HEAD + TAIL) + 4 * PART, PART)
     await log.archive()
     assert f"[headrace: {5 * PART} bytes are left out here]".encode() in await whole(log)
+
+
+async def test_who_follows_a_log_while_it_is_archived_and_its_parts_go_misses_nothing(
+    log: JobLog, tmp_path: Path
+):
+    text = timed("one\n", "two\n", "three\n")
+    places = [0, *(at + 1 for at, byte in enumerate(text) if byte == ord("\n"))]
+    for start, end in pairwise(places):
+        await log.write(POD, start, text[start:end])
+    follower = LaunchLog(tmp_path / "no-file", log)
+    coming = follower.more(final=False)
+    seen = [await anext(coming)]
+    await log.archive()
+    await log.drop(Part(POD, places[1], 0))  # the second is gone, the third is there still
+    seen += [chunk async for chunk in coming]
+    assert follower.complete
+    assert b"".join(seen) == b"one\ntwo\nthree\n"
+
+
+async def test_a_log_that_was_archived_between_two_looks_is_read_whole(log: JobLog, tmp_path: Path):
+    class Quick(JobLog):
+        async def parts(self) -> list[Part]:
+            if await log.archived() is None:
+                await log.archive()
+                await log.clear_parts()
+            return await log.parts()
+
+    await log.write(POD, 0, timed("one\n"))
+    quick = Quick(Objects(f"file:{tmp_path}"), "r" + "0" * 24, "price:7", 1, 0)
+    reader = LaunchLog(tmp_path / "no-file", quick)
+    assert [chunk async for chunk in reader.more(final=True)] == [b"one\n"]
+
+
+async def test_a_log_whose_parts_another_removes_is_not_archived_again(log: JobLog, tmp_path: Path):
+    text = timed("one\n", "two\n")
+    half = text.index(b"\n") + 1
+    await log.write(POD, 0, text[:half])
+    await log.write(POD, half, text[half:])
+    await log.archive()
+
+    class Late(JobLog):
+        async def parts(self) -> list[Part]:
+            listed = await log.parts()
+            await log.drop(listed[0])
+            return listed
+
+    late = Late(Objects(f"file:{tmp_path}"), "r" + "0" * 24, "price:7", 1, 0)
+    with pytest.raises(Unavailable, match="archived by another"):
+        await late.archive()
+    assert await whole(log) == b"one\ntwo\n"
 
 
 @pytest.fixture

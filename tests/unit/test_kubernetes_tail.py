@@ -104,3 +104,25 @@ async def test_a_pod_that_is_not_there_any_more_has_no_log(log: JobLog):
     pod = Pod(b"")
     pod.gone_after = 0
     assert not await tail(pod, log).run()
+
+
+async def test_a_log_that_its_machine_took_away_where_reading_left_off_is_not_whole(log: JobLog):
+    lines = [at(number) + b" %d\n" % number for number in range(9)]
+    assert await tail(Pod(b"".join(lines[:3])), log).run()
+    assert not await tail(Pod(b"".join(lines[6:])), log).run()
+    assert await text_of(log) == b"0\n1\n2\n6\n7\n8\n"
+
+
+async def test_lines_as_all_are_and_lines_as_few_are_come_in_their_order(log: JobLog):
+    """Plain ones are looked at as one; a zone of its own, a line too long and one without an end are not plain."""
+    lines = [
+        at(0) + b" plain\n",
+        b"2026-01-01T01:00:01+01:00 zone\n",
+        at(2) + b" plain\n",
+        at(3) + b" " + b"x" * LONGEST + b"y\n",
+        at(4) + b" plain\n",
+        at(4) + b" no end",
+    ]
+    for _ in range(2):
+        assert await tail(Pod(b"".join(lines), chunk=100_000), log).run()
+        assert await text_of(log) == b"plain\nzone\nplain\n" + b"x" * LONGEST + b"\ny\nplain\nno end\n"

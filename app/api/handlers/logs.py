@@ -49,7 +49,7 @@ async def stream_logs(call: Call, api: Api) -> ASGIApp:
         raise NotFound(f"There is no attempt {attempt}.")
     following = call.flag("follow")
     if not following and not any([await each.exists() for each in logs]):
-        raise NotFound("The log of this attempt is not on this server.")
+        raise NotFound("The log of this attempt is not on this server, or nothing was written yet.")
 
     async def live() -> bool:
         node = await api.store.runs.node(run["id"], ref)
@@ -89,13 +89,14 @@ class LaunchLog:
                 start += len(chunk)
                 yield chunk
             return
-        if await self._objects.archived() is not None:
-            async for chunk in self._objects.chunks(self._sent):
+        if await self._objects.archived() is None:
+            async for chunk in self._parts.more(final=final):
                 yield chunk
-            self.complete = True
-            return
-        async for chunk in self._parts.more(final=final):
+            if not (final or self._parts.superseded) or await self._objects.archived() is None:
+                return
+        async for chunk in self._objects.chunks(self._sent):
             yield chunk
+        self.complete = True
 
     async def awaited(self) -> bool:
         """Whether it is a Job's log that is yet to be archived."""

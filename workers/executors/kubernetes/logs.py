@@ -161,15 +161,16 @@ class LogKeeper:
             (kept.idle.add if yes else kept.idle.discard)(uid)
 
         name, key = pod["metadata"]["name"], pod_key(pod)
-        backoff = Backoff(0.5, 30.0)
+        backoff, lost = Backoff(0.5, 30.0), False
         while True:
             tail = Tail(
                 self._cluster, kept.log, name, key, lambda: self._pod_over(kept.known, uid), idle
             )  # anew: what was not written is received again
             try:
-                return await tail.run()
+                return await tail.run() and not lost
             except Exception as error:
                 _tell("a log cannot be kept now; its Job stays", task, error)
+                lost = lost or tail.lost
                 idle(True)
                 await asyncio.sleep(backoff.next())
                 idle(False)
@@ -222,7 +223,7 @@ class LogKeeper:
         if not ran:
             return "none"
         await kept.log.archive(
-            "" if whole else "the log may end early: the pod was gone before all of it was read"
+            "" if whole else "the log may have gaps or end early: its machine had no more of it"
         )
         return "archived" if whole else "truncated"
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import aiohttp
@@ -13,6 +14,7 @@ import structlog
 from app.joblogs import HEAD, PART, TAIL, JobLog, Part, moment
 from workers.executors.kubernetes.client import MISSING, PODS, Cluster, ClusterError
 from workers.executors.kubernetes.manifest import CONTAINER
+from workers.executors.kubernetes.pace import Pace
 from workers.executors.rate import Backoff
 
 log = structlog.get_logger("headrace.logs")
@@ -25,8 +27,15 @@ AGAIN = 0.3
 """Seconds before a stream that ended is opened again while its pod goes on."""
 LONGEST = 256 << 10
 """Bytes of one line; a longer one is kept in lines of this length, each behind the same time."""
+STEP = 256 << 10
+"""Bytes that are looked at in one go."""
 REFUSED = 400
 """What the API server answers while a container has no log yet."""
+
+TIME_SIZE = len("2026-01-01T00:00:00.000000000Z")
+_PLAIN = re.compile(
+    rb"(?:\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{9}Z [^\n]{0,%d}+\n)*+" % (LONGEST - TIME_SIZE - 1)
+)
 
 
 class Tail:
@@ -68,8 +77,10 @@ class Tail:
         """monotonic() of the last flush."""
         self._whole = False
         """The last stream that was opened ended in good order."""
-        self._lost = False
-        """The machine of the pod had no log of it any more."""
+        self._known, self._passed = b"", 0
+        """The last time that was received before this stream, and its lines that are still to come again; empty behind them."""
+        self.lost = False
+        """The machine of the pod had no log of it any more, or not from where reading went on."""
 
     async def run(self) -> bool:
         """Read to the end. False where something is missing: the pod was gone before. Raises Unavailable (the objects')."""
@@ -83,7 +94,7 @@ class Tail:
             except ClusterError as error:
                 if error.http_status == MISSING:
                     await self._finish()
-                    return self._whole and not self._lost
+                    return self._whole and not self.lost
                 if error.http_status != REFUSED:
                     log.info("a log is opened again", pod=self._name, reason=error.message)
                 elif over:
@@ -95,7 +106,7 @@ class Tail:
                 continue
             if over:
                 await self._finish()
-                return not self._lost
+                return not self.lost
             await asyncio.sleep(AGAIN)
 
     async def _resume(self) -> None:
@@ -127,7 +138,8 @@ class Tail:
             params["follow"] = "true"
         if self._since:
             params["sinceTime"] = self._since[:19].decode() + "Z"
-        known, passed = self._since, self._same
+        self._known, self._passed = self._since, self._same
+        pace = Pace()
         url = self._cluster.url(PODS, "pods", self._name, "log")
         async with self._cluster.stream(url, params, silence=SILENCE) as content:
             self._whole, self._line = False, b""
@@ -141,30 +153,51 @@ class Tail:
                     continue
                 if not chunk:
                     break
-                fresh: list[bytes] = []
-                for raw in self._lines(chunk):
-                    time, line = _in_utc(raw)
-                    if not time:  # not the container's words: the machine says that it has no log
-                        self._lost = True
-                        continue
-                    if known and time <= known:
-                        passed -= time == known
-                        if time < known or passed >= 0:
-                            continue
-                    self._same = self._same + 1 if time == self._since else 1
-                    self._since = time
-                    fresh.append(line + b"\n")
-                if fresh:
-                    await self.take(b"".join(fresh))
+                for at in range(0, len(chunk), STEP):
+                    if fresh := self._fresh(self._line + chunk[at : at + STEP]):
+                        self.lost |= pace.skipped(self._since, len(fresh), time())
+                        await self.take(fresh)
+                    await asyncio.sleep(0)  # a program that writes fast leaves the others their turn
                 if monotonic() - self._written > FLUSH:
                     await self._flush()
         self._whole = True
 
-    def _lines(self, chunk: bytes) -> list[bytes]:
-        """The lines that a chunk ends, without their ends, in pieces where they are too long."""
-        *lines, rest = (self._line + chunk).split(b"\n")
+    def _fresh(self, text: bytes) -> bytes:
+        """What was not received before, in whole lines behind their times in UTC; a line that has not ended is kept back."""
+        plain = 0
+        if not self._known and (plain := _end_of_plain(text)):
+            since, count = _last_moment(text, plain)
+            self._mark(since, count, whole=count == text.count(b"\n", 0, plain))
+        *lines, rest = text[plain:].split(b"\n")
         *full, self._line = pieces(rest)
-        return [*(piece for line in lines for piece in pieces(line)), *full]
+        fresh = [text[:plain]]
+        for raw in [*(piece for line in lines for piece in pieces(line)), *full]:
+            time, line = _in_utc(raw)
+            if not time:  # not the container's words: the machine says that it has no log
+                self.lost = True
+            elif not self._is_known(time):
+                self._mark(time, 1, whole=True)
+                fresh.append(line + b"\n")
+        return b"".join(fresh)
+
+    def _is_known(self, time: bytes) -> bool:
+        """Whether a line was received before: up to the last one that was, all were."""
+        if time < self._known:
+            return True
+        if time == self._known and self._passed:
+            self._passed -= 1
+            return True
+        if self._known and self._passed:
+            self.lost = (
+                True  # the one that we left off at is not there any more, nor what may have followed it
+            )
+        self._known, self._passed = b"", 0
+        return False
+
+    def _mark(self, time: bytes, count: int, *, whole: bool) -> None:
+        """The last lines have this time; `whole`: all that were received at once."""
+        self._same = count + (self._same if whole and time == self._since else 0)
+        self._since = time
 
     async def take(self, text: bytes) -> None:
         """Keep what was received. Raises Unavailable."""
@@ -200,6 +233,22 @@ class Tail:
             await self.take(line)
             self._line = b""
         await self._flush()
+
+
+def _end_of_plain(text: bytes) -> int:
+    """How far a text is lines as nearly all are: each behind a time as we write it, none too long. Looked at as one."""
+    found = _PLAIN.match(text)
+    return found.end() if found else 0
+
+
+def _last_moment(text: bytes, end: int) -> tuple[bytes, int]:
+    """The time of the last line before `end`, and how many lines in a row have it there."""
+    count, start = 0, text.rfind(b"\n", 0, end - 1) + 1
+    time = text[start : start + TIME_SIZE]
+    while end and text.startswith(time, start):
+        count, end = count + 1, start
+        start = text.rfind(b"\n", 0, end - 1) + 1 if end else 0
+    return time, count
 
 
 def pieces(line: bytes) -> list[bytes]:
