@@ -7,7 +7,7 @@ bytes that are ready to send.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 from urllib.parse import parse_qsl
 
@@ -15,6 +15,7 @@ import orjson
 from starlette.types import Message, Receive, Scope, Send
 
 from app.core.json_values import decode_json
+from app.core.pointers import suggest
 from app.errors import InvalidInput, MalformedInput, Place
 
 HEADERS = "headrace.headers"
@@ -22,6 +23,8 @@ HEADERS = "headrace.headers"
 ROUTE = "headrace.route"
 """Scope member: the path pattern that matched, for metrics."""
 
+YES, NO = frozenset({"", "1", "true", "yes"}), frozenset({"0", "false", "no"})
+"""What a flag in a query may be; one without a value is set."""
 JSON_TYPE = (b"content-type", b"application/json")
 Header = tuple[bytes, bytes]
 
@@ -75,8 +78,27 @@ class Call:
         return int(text)
 
     def flag(self, name: str) -> bool:
-        """A member of the query that is true, 1 or present without a value."""
-        return self.query.get(name, "false").lower() in {"", "1", "true", "yes"}
+        """A member of the query that is true, 1 or present without a value. Raises InvalidInput for what is no yes or no."""
+        text = self.query.get(name, "false").lower()
+        if text not in YES and text not in NO:
+            raise InvalidInput(places=[Place(f"/{name}", "true or false is expected")])
+        return text in YES
+
+    def allow(self, names: Collection[str]) -> None:
+        """Raises InvalidInput for a member of the query that is none of these: a misspelt ?dry_run would do the real thing."""
+        if not self.scope.get("query_string"):
+            return
+        strange = [name for name in self.query if name not in names]
+        if strange:
+            raise InvalidInput(
+                places=[
+                    Place(
+                        f"/{name[:100]}",
+                        f"this call has no '{name[:100]}' in its query{suggest(name, names)}",
+                    )
+                    for name in strange[:8]
+                ]
+            )
 
     async def body(self) -> bytes:
         """The whole body, read once; its size is bounded by the body limit of the edge. Raises TooLarge."""

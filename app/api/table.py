@@ -162,6 +162,8 @@ class Table(BaseRoute):
             elif route.auth in (Auth.KEY, Auth.EITHER):
                 call.principal = principal = await self.api.access.principal(call)
                 _check(route, principal, params)
+                if route.audited:
+                    call.allow(route.query)
             elif route.auth is Auth.NODE:
                 call.principal = claims = self.api.access.claims(call)
                 _check_node(claims, params)

@@ -50,6 +50,29 @@ async def test_a_retry_is_a_new_run_that_names_the_old_one(
     assert await store.retention.pins(run) == (1, True)
 
 
+@pytest.mark.parametrize(
+    "query", ["dry_run=on", "dry_run=treu", "dryrun=true", "dry-run=1", "dry_run=true&force=1"]
+)
+async def test_a_preview_that_is_misspelt_does_not_do_the_real_thing(
+    api: httpx.AsyncClient, ended: Ended, store: Store, query: str
+):
+    run = await ended()
+    answer = await api.post(f"/api/v1/runs/{run}/retry?{query}")
+    assert answer.status_code == 422
+    assert answer.json()["errors"][0]["pointer"].startswith(("/dry", "/force"))
+    assert await store.batcher.call("XLEN", store.keys.triggers) == 0
+
+
+async def test_what_has_no_preview_is_not_done_for_one(api: httpx.AsyncClient, begin: Begin):
+    run = await begin()
+    answer = await api.post(f"/api/v1/runs/{run}/cancel?dry_run=true")
+    assert answer.status_code == 422
+    assert answer.json()["errors"] == [
+        {"pointer": "/dry_run", "detail": "this call has no 'dry_run' in its query"}
+    ]
+    assert (await api.get(f"/api/v1/runs/{run}")).json()["status"] == "queued"
+
+
 async def test_a_run_that_is_being_removed_is_not_retried(api: httpx.AsyncClient, ended: Ended, store: Store):
     """One of the two wins: after the removal has begun nothing is accepted that would lose what it keeps."""
     run = await ended()
