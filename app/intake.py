@@ -11,6 +11,7 @@ from hashlib import sha256
 import orjson
 
 from app.core.cloudevents import Event
+from app.core.effort import WORK, Work
 from app.core.firing import why_dead
 from app.core.listening import Listening, Patterns, matches
 from app.errors import Conflict, ExpressionError, InvalidInput, NotFound, Place, TooLarge
@@ -89,6 +90,7 @@ class Intake:
         self._triggers = triggers
         self._published = published
         self._listeners = listeners
+        self._judging = asyncio.Lock()
 
     async def take(self, events: Sequence[Event], prefix: str = "") -> list[Taken]:
         """Durably accepted by every workflow that they concern and whose name begins with `prefix`; what became of them.
@@ -114,22 +116,34 @@ class Intake:
         except (NotFound, Conflict):
             return None
         fitting = [each for each in published.event_triggers if matches(each.type, event["type"])]
-        for listening in fitting:
-            try:
-                if not listening.wants(event):
-                    continue
-                params, dead = _params(published, listening, event)
-            except ExpressionError as error:
-                params, dead = {}, error.message
-            accepted = await self._triggers.accept(
-                Trigger(
-                    workflow, published.version, f"event:{listening.name}", params, event=event,
-                    scope=f"event:{workflow}", key=_key(event), digest="-", dead=dead,
-                )
-            )  # fmt: skip
-            state = "duplicate" if accepted.repeated else accepted.state
-            return Taken(event["id"], workflow, listening.name, state, accepted.receipt, accepted.run)
-        return Taken(event["id"], workflow, fitting[0].name, "filtered") if fitting else None
+        async with self._judging:
+            wanted = _wanted(published, fitting, event)
+            await asyncio.sleep(0)  # expressions that take long leave other requests their turn
+        if wanted is None:
+            return Taken(event["id"], workflow, fitting[0].name, "filtered") if fitting else None
+        name, params, dead = wanted
+        accepted = await self._triggers.accept(
+            Trigger(
+                workflow, published.version, f"event:{name}", params, event=event,
+                scope=f"event:{workflow}", key=_key(event), digest="-", dead=dead,
+            )
+        )  # fmt: skip
+        state = "duplicate" if accepted.repeated else accepted.state
+        return Taken(event["id"], workflow, name, state, accepted.receipt, accepted.run)
+
+
+def _wanted(
+    published: Published, fitting: Sequence[Listening], event: Event
+) -> tuple[str, dict[str, object], str | None] | None:
+    """(the first trigger that wants the event, the run's params, why it is dead); None where none does."""
+    work = Work()
+    for listening in fitting:
+        try:
+            if listening.wants(event, work):
+                return listening.name, *_params(published, listening, event, work)
+        except ExpressionError as error:
+            return listening.name, {}, error.message
+    return None
 
 
 def _bound(events: Sequence[Event], fired: Sequence[int]) -> None:
@@ -149,11 +163,13 @@ def _bound(events: Sequence[Event], fired: Sequence[int]) -> None:
         )  # fmt: skip
 
 
-def _params(published: Published, listening: Listening, event: Event) -> tuple[dict[str, object], str | None]:
+def _params(
+    published: Published, listening: Listening, event: Event, work: Work
+) -> tuple[dict[str, object], str | None]:
     """The run's params, or none and why the trigger is dead; without a template the event's data is them."""
     try:
         template = published.event_params[listening.name]
-        given = event.get("data") if template is None else template.render({"event": event})
+        given = event.get("data") if template is None else template.render({"event": event, WORK: work})
         return published.params({} if given is None else given), None
     except (ExpressionError, InvalidInput) as error:
         return {}, why_dead(error)

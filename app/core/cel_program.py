@@ -17,22 +17,29 @@ import jsonschema_rs
 
 from app.core.cel_source import TYPES, Analysis, Macro, analyse
 from app.core.cel_values import Missing, json_value, lookup, prune, text_value, weigh
+from app.core.effort import WORK, Work
 from app.errors import ExpressionError
 
-BUDGET = 25_000_000
-"""Units of work (elements touched) an evaluation may take; about half a second of one core."""
 PER_ELEMENT = 100
 """Units that one round of a macro costs whatever it does."""
+PER_SOURCE_BYTE = 300
+"""Units of a byte of source: it may have to be compiled."""
+PER_RESULT = 10
+"""Units of an element of a result: CEL gives a copy."""
 _PROGRAMS = 4_096
+MOST_PATTERN = 1_000_000
+"""Units of the worst pattern there is: a larger one is refused as it is compiled."""
+_REPEATED = re.compile(r"\{(\d{1,9})(?:,(\d{0,9}))?\}")
 _POSITION = re.compile(r"<input>:(\d+):(\d+)")
 
 
 class Program:
     """One compiled piece of CEL: an expression, or the body of a macro with its variable."""
 
-    __slots__ = ("analysis", "bodies", "compiled", "needs_functions", "variable")
+    __slots__ = ("analysis", "bodies", "compiled", "needs_functions", "size", "variable")
 
     def __init__(self, source: str, variable: str | None) -> None:
+        self.size = len(source)
         self.variable = variable
         self.analysis: Analysis = analyse(source, frozenset({variable}) if variable else frozenset())
         self.compiled = _compile(_rewrite(source, self.analysis))
@@ -51,9 +58,9 @@ class Program:
 
     def run(self, env: Mapping[str, Any]) -> Any:
         """The value as CEL gives it. Raises ExpressionError without a place."""
-        work = Work(env)
-        work.spend(self.cost(env))
-        return self.bind(self.context(env), work)()
+        work: Work = env.get(WORK) or Work()
+        work.spend(PER_SOURCE_BYTE * self.size + self.cost(env))
+        return self.bind(self.context(env), env, work)()
 
     def context(self, env: Mapping[str, Any]) -> cel.Context:
         """A context with just the variables that are read. Raises ExpressionError for values that are not JSON."""
@@ -72,11 +79,11 @@ class Program:
                 units += 1
         return units * (1 + self.analysis.additions)
 
-    def bind(self, context: cel.Context, work: Work) -> Callable[[], Any]:
+    def bind(self, context: cel.Context, env: Mapping[str, Any], work: Work) -> Callable[[], Any]:
         """What evaluates this program in `context` as often as wanted. It raises ExpressionError."""
         faults: list[ExpressionError] = []
         if self.needs_functions:
-            for name, function in self._functions(work, faults).items():
+            for name, function in self._functions(env, work, faults).items():
                 context.add_function(name, function)
         execute = self.compiled.execute
 
@@ -86,15 +93,18 @@ class Program:
             except BaseException as error:
                 if isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit)):
                     raise
-                fault = faults.pop() if faults else explain(error, self.analysis, work.env)
+                fault = faults.pop() if faults else explain(error, self.analysis, env)
                 raise fault from None
             if faults:
                 raise faults.pop()
+            work.spend(PER_RESULT * weigh(result))
             return result
 
         return run
 
-    def _functions(self, work: Work, faults: list[ExpressionError]) -> dict[str, Callable[..., Any]]:
+    def _functions(
+        self, env: Mapping[str, Any], work: Work, faults: list[ExpressionError]
+    ) -> dict[str, Callable[..., Any]]:
         """The functions of ours. They never raise (the library prints what they raise) but leave it in `faults`."""
 
         def guarded(function: Callable[..., Any], otherwise: Any) -> Callable[..., Any]:
@@ -109,39 +119,22 @@ class Program:
 
             return call
 
-        functions = {"string_": guarded(_string, ""), "matches_": guarded(_matches, False)}
+        functions = {"string_": guarded(_string, ""), "matches_": guarded(Matching(work), False)}
         for index, macro in enumerate(self.analysis.macros):
-            walk = Walk(macro, self.bodies[index], work)
+            walk = Walk(macro, self.bodies[index], env, work)
             functions[f"macro_{index}"] = guarded(walk, [] if macro.kind in ("map", "filter") else False)
         return functions
-
-
-class Work:
-    """The variables of one evaluation and what is left of its budget."""
-
-    __slots__ = ("env", "left")
-
-    def __init__(self, env: Mapping[str, Any]) -> None:
-        self.env = env
-        self.left = BUDGET
-
-    def spend(self, units: int) -> None:
-        """Raises ExpressionError when the budget is used up."""
-        self.left -= units
-        if self.left < 0:
-            raise ExpressionError(
-                "too much work for an expression: its values are too large; let a node do this"
-            )
 
 
 class Walk:
     """One macro over one list, or over the keys of a map in their order (CEL itself keeps none)."""
 
-    __slots__ = ("bodies", "macro", "work")
+    __slots__ = ("bodies", "env", "macro", "work")
 
-    def __init__(self, macro: Macro, bodies: list[Program], work: Work) -> None:
+    def __init__(self, macro: Macro, bodies: list[Program], env: Mapping[str, Any], work: Work) -> None:
         self.macro = macro
         self.bodies = bodies
+        self.env = env
         self.work = work
 
     def __call__(self, values: Any) -> Any:
@@ -159,11 +152,11 @@ class Walk:
             case "exists_one":
                 return sum(_truth(steps[0](item)) for item in elements) == 1
             case kind:
-                return _any_is(kind == "exists", steps[0], elements) == (kind == "exists")
+                return self._any_is(kind == "exists", steps[0], elements) == (kind == "exists")
 
     def _step(self, body: Program) -> Callable[[Any], Any]:
-        context = body.context(self.work.env)
-        run = body.bind(context, self.work)
+        context = body.context(self.env)
+        run = body.bind(context, self.env, self.work)
         bind, variable = context.add_variable, self.macro.variable
 
         def step(element: Any) -> Any:
@@ -176,22 +169,23 @@ class Walk:
         list_units = weigh(elements)
         for body in self.bodies:
             factor = 1 + body.analysis.additions
-            self.work.spend(len(elements) * (PER_ELEMENT + body.cost(self.work.env)))
+            self.work.spend(len(elements) * (PER_ELEMENT + body.cost(self.env)))
             self.work.spend(list_units * (1 + body.analysis.bound) * factor)
 
-
-def _any_is(wanted: bool, step: Callable[[Any], Any], elements: list[Any]) -> bool:
-    """Whether any element gives `wanted`; as in CEL, an error counts only when no element decides."""
-    fault: ExpressionError | None = None
-    for element in elements:
-        try:
-            if _truth(step(element)) is wanted:
-                return True
-        except ExpressionError as error:
-            fault = fault or error
-    if fault is not None:
-        raise fault
-    return False
+    def _any_is(self, wanted: bool, step: Callable[[Any], Any], elements: list[Any]) -> bool:
+        """Whether any element gives `wanted`; as in CEL, an error counts only when no element decides."""
+        fault: ExpressionError | None = None
+        for element in elements:
+            try:
+                if _truth(step(element)) is wanted:
+                    return True
+            except ExpressionError as error:
+                if self.work.left < 0:
+                    raise
+                fault = fault or error
+        if fault is not None:
+            raise fault
+        return False
 
 
 def _truth(value: Any) -> bool:
@@ -247,11 +241,32 @@ def _pattern(pattern: str) -> jsonschema_rs.Validator:
         raise ExpressionError("'matches' got a pattern that is not valid or too large") from None
 
 
-def _matches(text: Any, pattern: Any) -> bool:
+def pattern_cost(pattern: str) -> int:
+    """Units that compiling a pattern takes at most: what a repetition repeats is compiled that often."""
+    units = 5_000 + 150 * len(pattern) + 10_000 * pattern.count("\\")
+    for low, high in _REPEATED.findall(pattern):
+        units *= int(high or low or 1) or 1
+        if units >= MOST_PATTERN:
+            break
+    return min(units, MOST_PATTERN)
+
+
+class Matching:
     """CEL's `matches()` by a regex engine that takes linear time; compiled once a pattern instead of at each call."""
-    if not isinstance(text, str) or not isinstance(pattern, str):
-        raise ExpressionError("'matches' needs two texts")
-    return _pattern(pattern).is_valid(text)
+
+    __slots__ = ("known", "work")
+
+    def __init__(self, work: Work) -> None:
+        self.work = work
+        self.known: set[str] = set()
+
+    def __call__(self, text: Any, pattern: Any) -> bool:
+        if not isinstance(text, str) or not isinstance(pattern, str):
+            raise ExpressionError("'matches' needs two texts")
+        if pattern not in self.known:
+            self.work.spend(pattern_cost(pattern))
+            self.known.add(pattern)
+        return _pattern(pattern).is_valid(text)
 
 
 def explain(error: BaseException, analysis: Analysis, env: Mapping[str, Any]) -> ExpressionError:

@@ -69,7 +69,7 @@ def weigh(value: Any) -> int:
     while waiting:
         item = waiting.pop()
         units += 1
-        if isinstance(item, str):
+        if isinstance(item, (str, bytes)):
             units += len(item) // BYTES_PER_UNIT
         elif isinstance(item, dict):
             waiting.extend(item.values())

@@ -13,7 +13,8 @@ from typing import Any
 
 from app.core.cel_program import program
 from app.core.cel_source import MAX_BYTES, RESERVED, Path, analyse, check_node_path, template_end
-from app.core.cel_values import Missing, json_value, lookup, text_value
+from app.core.cel_values import BYTES_PER_UNIT, Missing, json_value, lookup, text_value, weigh
+from app.core.effort import WORK, Work
 from app.core.pointers import escape
 from app.errors import ExpressionError
 
@@ -24,7 +25,7 @@ MAX_CACHED_TEXT = 4_096
 MAX_DEPTH = 200
 """Depth of a value with expressions in it."""
 MAX_TEXT = 16 * 1024 * 1024
-"""Characters that one template may write into text."""
+"""Bytes, more or less, that the expressions of one template may give together."""
 
 Env = Mapping[str, Any]
 PAGED = "$paged"
@@ -207,11 +208,11 @@ class Template:
         """
         if self.static:
             return self.value
-        return _Rendering(env).value(self.value, place)
+        return _Rendering(env if WORK in env else {**env, WORK: Work()}).value(self.value, place)
 
 
 class _Rendering:
-    """One rendering of one template; counts what it writes into texts."""
+    """One rendering of one template; counts what its expressions give."""
 
     def __init__(self, env: Env) -> None:
         self.env = env
@@ -229,12 +230,18 @@ class _Rendering:
     def text(self, text: str, place: str) -> Any:
         parts = pieces(text)
         if len(parts) == 1 and isinstance(parts[0], Expression):
-            return parts[0].evaluate(self.env, place)
+            value = parts[0].evaluate(self.env, place)
+            self.count(weigh(value) * BYTES_PER_UNIT, place)
+            return value
         written: list[str] = []
         for part in parts:
             piece = part if isinstance(part, str) else text_value(part.evaluate(self.env, place))
-            self.written += len(piece)
-            if self.written > MAX_TEXT:
-                raise ExpressionError(f"{place}: the text is longer than 16 MiB", place=place)
+            self.count(len(piece), place)
             written.append(piece)
         return "".join(written)
+
+    def count(self, size: int, place: str) -> None:
+        """Raises ExpressionError where all of it together is too much: a value that is read often is written often."""
+        self.written += size
+        if self.written > MAX_TEXT:
+            raise ExpressionError(f"{place}: what the expressions give is longer than 16 MiB", place=place)

@@ -22,6 +22,9 @@ from app.core.services import ServiceDef
 from app.core.tasks import split_ref
 from app.errors import ExpressionError
 
+RENDERED_LIMIT = 1 << 20
+"""Bytes of a config, or of a child run's params, that holds expressions: each node run keeps its own."""
+
 
 class Kind(StrEnum):
     """What a node is. TASK runs something (`type` or `image`)."""
@@ -155,11 +158,11 @@ class NodeDef:
         """
         fields: dict[str, bytes | str] = {}
         if not self.config.static and self.child is None:
-            fields["c"] = orjson.dumps(self.config.render(env, f"{place}/config"))
+            fields["c"] = _kept(self.config, env, f"{place}/config")
         if self.service is not None and not self.service.url.static:
             fields["su"] = self.service.url.render(env, f"{place}/service/url")
         if self.child is not None and not self.child.params.static:
-            fields["c"] = orjson.dumps(self.child.params.render(env, f"{place}/{self.child.place}"))
+            fields["c"] = _kept(self.child.params, env, f"{place}/{self.child.place}")
         return fields
 
     @property
@@ -220,6 +223,17 @@ class Graph:
 
     def __len__(self) -> int:
         return len(self.nodes)
+
+
+def _kept(template: Template, env: Env, place: str) -> bytes:
+    """Its value as a node run keeps it. Raises ExpressionError that names `place`."""
+    raw = orjson.dumps(template.render(env, place))
+    if len(raw) > RENDERED_LIMIT:
+        raise ExpressionError(
+            f"{place}: with the values of its expressions it is {len(raw):,} bytes, and at most {RENDERED_LIMIT:,} "
+            "are kept for each node run; name where the data is instead", place=place,
+        )  # fmt: skip
+    return raw
 
 
 NOTHING = Template({})

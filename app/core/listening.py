@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from app.core.cloudevents import Event
+from app.core.effort import WORK, Work
 from app.core.expressions import expression
 from app.errors import ExpressionError
 
@@ -28,11 +29,12 @@ class Listening:
     when: str | None
     params: Mapping[str, Any] | None
 
-    def wants(self, event: Event) -> bool:
-        """Whether `when` says yes. Raises ExpressionError that names the place."""
+    def wants(self, event: Event, work: Work | None = None) -> bool:
+        """Whether `when` says yes, out of the budget that the triggers of a workflow share. Raises ExpressionError that
+        names the place."""
         if self.when is None:
             return True
-        found = expression(self.when).evaluate({"event": event}, "when")
+        found = expression(self.when).evaluate({"event": event, WORK: work or Work()}, "when")
         if not isinstance(found, bool):
             raise ExpressionError(
                 f"when: true or false is expected, not {type(found).__name__}", place="when"

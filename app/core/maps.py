@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 
 from app.core import mapdata, starting
+from app.core.effort import WORK, Work
 from app.core.graph import NodeDef
 from app.core.round import Round
 from app.core.signals import Signal, SignalKind
@@ -14,6 +15,8 @@ from app.core.states import NODE_TERMINAL, NodeStatus
 from app.core.tasks import split_ref
 from app.core.view import NodeView, Value, Wanted
 
+EXACT = 1 + 1e-12
+"""0.29 of 100 is 28.999999999999996 as a float, and 29 items are no more than that."""
 READ_KEPT = 250
 """Items that are read at a time where some are kept of an earlier run."""
 
@@ -30,6 +33,7 @@ def begin(round_: Round, node: NodeDef, env: dict[str, Any]) -> bool:
     view.count, view.over, view.source = found.count, found.over, found.source
     if found.chunks:
         round_.changes.chunks[node.name] = found.chunks
+        round_.writes(*found.chunks)
     if not found.count:
         return _complete(round_, node, view)
     return expand(round_, node)
@@ -56,7 +60,8 @@ def expand(round_: Round, node: NodeDef) -> bool:
         if index < view.kept_items and _is_kept(round_, f"{node.name}:{index}", view):
             continue
         item = items[index]
-        if starting.start(round_, f"{node.name}:{index}", node, {**env, "item": item}, v=orjson.dumps(item)):
+        own = {**env, "item": item, WORK: Work(round_.meter)}
+        if starting.start(round_, f"{node.name}:{index}", node, own, v=orjson.dumps(item)):
             _count_item(round_, node.name, index, view)
     if view.cursor > before:
         fields = _window(view, items) if node.name in round_.view.feeds else {}
@@ -146,7 +151,7 @@ def _complete(round_: Round, node: NodeDef, view: NodeView) -> bool:
         items = b"[%b]" % b",".join(_item_metadata(item) for item in found if item is not None)
     metadata = mapdata.metadata(view.count, view.ok, view.bad, items)
     fields: dict[str, Any] = {"z": round_.now, "m": metadata}
-    failed = view.bad > node.map.tolerate * view.count
+    failed = view.bad > node.map.tolerate * view.count * EXACT
     if failed:
         message = f"{view.bad} of {view.count} items failed"
         fields["x"] = orjson.dumps({"type": "items_failed", "message": message})

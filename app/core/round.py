@@ -11,6 +11,7 @@ from zlib import crc32
 
 import orjson
 
+from app.core.effort import PER_BYTE, WORK, Meter, Work
 from app.core.expressions import PAGED, Template
 from app.core.graph import NodeDef
 from app.core.mapdata import Items, reference
@@ -58,6 +59,7 @@ class Round:
         self.now = now
         self._jitter = jitter
         self.changes = Changes()
+        self.meter = Meter()
         self._metadata: dict[str, Any] = {}
         self._items: dict[str, Items] = {}
         self._params: Any = None
@@ -65,7 +67,12 @@ class Round:
 
     @property
     def room(self) -> bool:
-        return len(self.changes.nodes) < MAX_CHANGES
+        """Whether anything further may begin in this decision."""
+        return len(self.changes.nodes) < MAX_CHANGES and not self.meter.full
+
+    def writes(self, *values: Value) -> None:
+        """What expressions gave goes to the store: in bounded commits."""
+        self.meter.used += PER_BYTE * sum(len(value) for value in values if isinstance(value, (bytes, str)))
 
     def defer(self, signal: Signal) -> None:
         """Leave the rest of some work to the next round; said twice it is done once."""
@@ -226,7 +233,8 @@ class Round:
             nodes[name] = {"status": str(self.node(name).status), "metadata": metadata}
             if self.graph.node(name).map is not None and reference(metadata) is not None:
                 paged.append(name)
-        env = {"params": self._params, "nodes": nodes, "run": run, "event": self._event}
+        env = {"params": self._params, "nodes": nodes, "run": run, "event": self._event,
+               WORK: Work(self.meter)}  # fmt: skip
         return {**env, PAGED: paged} if paged else env
 
     def env_of(self, node: NodeDef) -> dict[str, Any]:

@@ -49,13 +49,15 @@ class UrlTemplate(Template):
         """The URL. Raises ExpressionError that names `place`."""
         if self.static:
             return self.value
-        parts = [
-            quote(text_value(part.evaluate(env, place)), safe="") if isinstance(part, Expression) else part
-            for part in pieces(self.value)
-        ]
-        url = "".join(parts)
-        if len(url) > MAX_URL:
-            raise ExpressionError(f"{place}: the URL is longer than {MAX_URL} characters", place=place)
+        url = ""
+        for part in pieces(self.value):
+            if isinstance(part, Expression):
+                value = text_value(part.evaluate(env, place))
+                url += quote(value, safe="") if len(value) <= MAX_URL else value
+            else:
+                url += part
+            if len(url) > MAX_URL:
+                raise ExpressionError(f"{place}: the URL is longer than {MAX_URL} characters", place=place)
         if not {".", ".."}.isdisjoint(urlsplit(url).path.split("/")):
             raise ExpressionError(f"{place}: a value makes '.' or '..' of a part of the path", place=place)
         return url

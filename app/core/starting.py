@@ -19,6 +19,7 @@ def start(round_: Round, ref: str, node: NodeDef, env: dict[str, Any], **fields:
     place = f"nodes/{node.name}"
     try:
         rendered = {**fields, **node.rendered(env, place)}
+        round_.writes(*rendered.values())
         if node.kind is Kind.WAIT:
             return _wait(round_, ref, node.wait_ends(env, round_.now), rendered)
         if node.kind is Kind.APPROVAL and node.approval is not None:

@@ -32,6 +32,8 @@ from headrace.reporter import LEDGER_CALL, Reporter
 from headrace.streams import Stream
 
 MAX_STATE = 16 * 1024
+EXACT = 1 + 1e-12
+"""0.29 of 100 is 28.999999999999996 as a float, and 29 records are no more than that."""
 WHOLE_NODE = (Fatal, Retry, Cancelled, ProtocolError)
 """Errors that a record does not survive alone: they end the step."""
 _WATCH = 0.25
@@ -124,7 +126,7 @@ class Execution:
 
     def _too_many(self, of: int | None) -> bool:
         """Whether more have failed than is tolerated of that many."""
-        return of is not None and self._failed > self._ctx.tolerate * of
+        return of is not None and self._failed > self._ctx.tolerate * of * EXACT
 
     def commit(self) -> None:
         """Make everything done so far durable, and queue its position after the failed records that it

@@ -41,6 +41,10 @@ def test_tolerated_failures_are_in_the_ledger_and_not_in_the_result(tmp_path: Pa
     assert outcome.metadata["failed"] == 2
 
 
+def test_a_share_is_exact_where_its_float_is_not(tmp_path: Path) -> None:
+    assert every(tmp_path, config={"bad": list(range(29))}, tolerate=0.29).exit_code == 0
+
+
 def test_a_failed_record_is_in_the_ledger_before_the_position_that_passes_it(tmp_path: Path) -> None:
     outcome = every(tmp_path, tolerate=0.02, checkpoint_records=10)
     seen: set[int] = set()

@@ -187,6 +187,17 @@ class TestBounds:
         env = {"params": {"text": "a" * 100_000 + "!"}}
         assert expression("params.text.matches('^(a+)+$')").evaluate(env) is False
 
+    def test_patterns_that_are_data_are_few_where_they_are_costly(self) -> None:
+        cheap = {"params": {"patterns": [f"^brand-{number}$" for number in range(1000)]}}
+        costly = {"params": {"patterns": [rf"^\pL{{{number}}}$" for number in range(1, 1000)]}}
+        source = "params.patterns.exists(p, 'brand-999'.matches(p))"
+        assert expression(source).evaluate(cheap) is True
+        assert "too much work" in fault(source, costly).message
+
+    def test_results_count(self) -> None:
+        env = {"params": {"few": list(range(100)), "many": list(range(100_000))}}
+        assert "too much work" in fault("params.few.map(x, params.many)", env).message
+
 
 class TestTemplates:
     def test_alone_an_expression_keeps_its_type(self) -> None:
@@ -239,6 +250,11 @@ class TestTemplates:
 
     def test_a_template_cannot_write_text_without_end(self) -> None:
         template = Template(["${{ params.text }}."] * 20)
+        with pytest.raises(ExpressionError, match="longer than 16 MiB"):
+            template.render({"params": {"text": "x" * 1_000_000}})
+
+    def test_a_value_that_is_read_often_counts_often(self) -> None:
+        template = Template(["${{ params.text }}"] * 20)
         with pytest.raises(ExpressionError, match="longer than 16 MiB"):
             template.render({"params": {"text": "x" * 1_000_000}})
 

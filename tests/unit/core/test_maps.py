@@ -60,6 +60,17 @@ def test_a_map_tolerates_a_share_of_failed_items(world, tolerate: float, status:
     assert run.metadata("a") == {"count": 4, "succeeded": 3, "failed": 1, "items": [0, None, 2, 3]}
 
 
+@pytest.mark.parametrize(("failed", "status"), [(29, "succeeded"), (30, "failed")])
+def test_a_share_is_exact_where_its_float_is_not(world, failed: int, status: str):
+    run = world(mapped({"count": 100}, tolerate=0.29))
+    for index in range(100):
+        if index < failed:
+            run.fail(f"a:{index}")
+        else:
+            run.finish(f"a:{index}")
+    assert run.status("a") == status
+
+
 def test_an_item_whose_config_cannot_be_rendered_fails_alone(world):
     nodes = mapped([{"k": 1}, {}], tolerate=0.5)
     nodes["a"]["config"] = {"k": "${{ item.k }}"}

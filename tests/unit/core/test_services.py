@@ -102,6 +102,11 @@ class TestAddresses:
         with pytest.raises(ExpressionError, match="part of the path"):
             UrlTemplate("https://x.example/a/${{ params.a }}/b").render({"params": {"a": value}})
 
+    def test_a_url_that_grows_without_end_is_given_up_early(self):
+        url = UrlTemplate("https://x.example/" + "${{ params.a }}" * 100_000)
+        with pytest.raises(ExpressionError, match="longer than"):
+            url.render({"params": {"a": "%" * 1_000_000}})
+
     def test_a_host_has_its_port(self):
         assert host_of("https://Search.example/a") == "search.example:443"
         assert host_of("http://[::1]:80/") == "[::1]:80"
