@@ -61,12 +61,12 @@ class ConcurrencyKeys:
     # places ------------------------------------------------------------------------------------------------------
 
     async def running(self, workflow: str, digest: str) -> list[tuple[str, int]]:
-        """Who has a place of a key, and since when (ms), the longest first."""
+        """Who has a place of a key, and when its trigger came (ms), the oldest first."""
         key = self._keys.concurrency(workflow, digest)
         return _scored(await self._batcher.call("ZRANGE", key, 0, MOST_AT_ONCE - 1, "WITHSCORES"))
 
     async def waiting(self, workflow: str, digest: str) -> list[tuple[str, int]]:
-        """Who waits for a place of a key, and since when (ms), the next first."""
+        """Who waits for a place of a key, and when its trigger came (ms), the next first."""
         key = self._keys.concurrency_queue(workflow, digest)
         return _scored(await self._batcher.call("ZRANGE", key, 0, MOST_AT_ONCE - 1, "WITHSCORES"))
 
@@ -98,7 +98,7 @@ class ConcurrencyKeys:
             limit = await self._limit(run)
             names = [keys.workflow(workflow), keys.waiting_keys(workflow), keys.concurrency(workflow, digest), queue,
                      keys.run(run), keys.inbox(run), keys.active]  # fmt: skip
-            args = [run, _BEGIN, limit.max if limit else 0, digest, RunStatus.QUEUED]
+            args = [run, _BEGIN, limit.max if limit else 0, digest, RunStatus.QUEUED, RANK]
             reply = await self._batcher.script(PROMOTE, names, args)
             if reply in (b"paused", b"full"):
                 break

@@ -45,8 +45,8 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | w:NAME:draft, w:NAME:layout | string | workflows | - | what the editor saves |
 | limited | zset | start_run, concurrency | - | workflow with waiting runs -> ms of the next look at it |
 | w:NAME:q | set | start_run, concurrency | - | digests of concurrency keys with waiting runs; - is only the paused workflow |
-| w:NAME:c:DIGEST | zset | start_run and others | - | run that has a place -> ms since when, less 10^12 once displaced |
-| w:NAME:q:DIGEST | zset | start_run, concurrency, commit | - | run that waits for one -> priority * 10^13 + ms since when |
+| w:NAME:c:DIGEST | zset | start_run and others | - | run that has a place -> ms of its trigger, less 10^12 once displaced |
+| w:NAME:q:DIGEST | zset | start_run, concurrency, commit | - | run that waits for one -> priority * 10^13 + ms of its trigger |
 | workflows | zset (lex) | workflows | - | names |
 | schedules | zset | publish, scheduler | - | workflow with schedules -> ms of the next look at them; below 0: at once |
 | w:NAME:ticks | hash | publish, accept | - | schedule -> ms of its last tick or of its beginning; schedule:times -> its times |

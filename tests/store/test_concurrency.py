@@ -142,6 +142,36 @@ async def test_cancel_running_cancels_what_is_older_and_begins_when_it_has_ended
 NEWEST = Limit("k", 1, OnLimit.CANCEL_RUNNING)
 
 
+async def test_a_trigger_that_a_worker_comes_to_late_is_no_newer_for_that(store: Store, hand):
+    """Its worker died with it in hand, say: another one's came later and runs already."""
+    limit = Limit("k", 1, OnLimit.CANCEL_RUNNING)
+    await hand.publish({"name": "w", "nodes": NODES})
+    old = await hand.accept()
+    await after(store)
+    new = await hand.accept()
+    first, second = await hand.queued(), await hand.queued()
+    assert await store.triggers.place_run(second, 1, limit) is Placed.STARTED
+    await hand.decide()
+    await after(store)
+    assert await store.triggers.place_run(first, 1, limit) is Placed.WAITS
+    assert await store.concurrency.make_room("w", limit.digest) == 1
+    await hand.decide()
+    assert await statuses(store, old, new) == ["cancelled", "running"]
+    assert await names(store.concurrency.running("w", limit.digest)) == [new]
+
+
+async def test_those_that_wait_go_in_the_order_of_their_triggers(store: Store, hand, fire):
+    await fire()
+    waiting = []
+    for _ in range(3):
+        waiting.append(await hand.accept())
+        await after(store)
+    for queued in reversed([await hand.queued() for _ in range(3)]):
+        await store.triggers.place_run(queued, 1, QUEUE)
+        await after(store)
+    assert await names(store.concurrency.waiting("w", QUEUE.digest)) == waiting
+
+
 async def test_a_run_that_was_asked_to_end_keeps_its_place_and_is_not_asked_again(store: Store, hand, fire):
     one, _ = await fire(NEWEST)
     await hand.decide()

@@ -1,5 +1,6 @@
 -- Turn a trigger into a run, and acknowledge the trigger, in one step. A redelivered trigger changes nothing.
 -- The run begins if its workflow is not paused and its concurrency key has a place; else it waits, or is rejected.
+-- Among those of its key it is as old as its trigger: a worker that comes to it late makes it no newer than others.
 -- What was asked of it while it had no record but its receipt is done now: it starts paused, or is over at once.
 -- KEYS: triggers, receipt, run, inbox, active, events, runs, runs of the workflow, workflow, workflows with waiting runs,
 --       waiting keys of the workflow, running runs of the key, waiting runs of the key
@@ -16,6 +17,8 @@ local reply = 'known'
 -- a finished run may be packed or gone already
 if state ~= 'started' and state ~= 'rejected' and state ~= 'dead' and redis.call('EXISTS', KEYS[3]) == 0 then
   local now, most, limit = now_ms(), tonumber(ARGV[9]), tonumber(ARGV[10])
+  local since = tonumber(string.match(ARGV[2], '^(%d+)-')) or now
+  if since > now or since < 10 ^ 12 then since = now end -- a clock that was set back, or no clock at all
   local waiting = redis.call('ZCARD', KEYS[13])
   local running = most > 0 and redis.call('ZCARD', KEYS[12]) or 0
   local waits = waiting > 0 or (most > 0 and running >= most) or redis.call('HEXISTS', KEYS[9], 'paused') == 1
@@ -36,13 +39,13 @@ if state ~= 'started' and state ~= 'rejected' and state ~= 'dead' and redis.call
     elseif waits then
       reply = 'waits'
       redis.call('HSET', KEYS[3], 'qz', now, 'ck', ARGV[8])
-      redis.call('ZADD', KEYS[13], ARGV[11] + now, ARGV[3])
+      redis.call('ZADD', KEYS[13], ARGV[11] + since, ARGV[3])
       redis.call('SADD', KEYS[11], ARGV[8])
       redis.call('ZADD', KEYS[10], 'NX', now, ARGV[7])
     else
       if most > 0 then
         redis.call('HSET', KEYS[3], 'ck', ARGV[8])
-        redis.call('ZADD', KEYS[12], now, ARGV[3])
+        redis.call('ZADD', KEYS[12], since, ARGV[3])
       end
       push(KEYS[3], KEYS[4], KEYS[5], ARGV[3], ARGV[4])
     end
