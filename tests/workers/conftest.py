@@ -96,7 +96,7 @@ class Installation:
             except httpx.HTTPError:
                 return False
 
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 120  # a loaded machine imports slowly
         while not answers():
             assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
             assert self.api.poll() is None, (self.folder / "server.log").read_text()

@@ -11,6 +11,7 @@ import os
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from signal import SIGKILL
 from time import monotonic, time
 from typing import Any
 from urllib.parse import urlsplit
@@ -18,6 +19,7 @@ from urllib.parse import urlsplit
 import orjson
 import structlog
 
+from app.bell import rung
 from app.core.signals import Signal, exit_of
 from app.core.tasks import Task
 from app.errors import StoreUnavailable
@@ -42,6 +44,8 @@ SILENCE = 300.0
 """Seconds without an event after which their stream is opened anew."""
 LOG_END = 5.0
 """Seconds without a byte after which the rest of a log of an ended container is given up."""
+REMOVAL = 1.0
+"""Seconds within which a container that was killed to be removed is gone."""
 SLACK_MS = 2_000
 """How much older than its admission a container may seem: its time is by the engine's clock."""
 
@@ -134,6 +138,7 @@ class Keeper:
         try:
             end = await self._end(task, kept)
             await self._copied(copying, path)
+            end = await self._unless_removed(task, kept, end)
         finally:
             copying.cancel()
         await self._tell(task, end)
@@ -168,6 +173,22 @@ class Keeper:
                 continue
             backoff.reset()
             await kept.changed.wait()
+
+    async def _unless_removed(self, task: Task, kept: Kept, end: Signal) -> Signal:
+        """The end of a launch, once it is known of one that was killed whether it was killed to be removed: `rm --force` kills
+        first, and that costs no attempt."""
+        if end.code != -SIGKILL or end.type or kept.stopping is not None:
+            return end
+        deadline = monotonic() + REMOVAL
+        while monotonic() < deadline:
+            kept.changed.clear()
+            try:
+                await self._engine.inspect(kept.id)
+            except EngineError as error:
+                if error.http_status == MISSING:
+                    return reasons.gone(task)
+            await rung(kept.changed, REMOVAL / 5)
+        return end
 
     async def _with_output(self, task: Task, kept: Kept, end: Signal) -> Signal:
         if end.code != 0 or end.type:
