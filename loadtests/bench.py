@@ -34,7 +34,7 @@ async def measure(chosen: set[str]) -> dict[str, Result]:
     if chosen & {"P2", "P3"}:
         async with engine_rates.engine() as (store, settings, executor):
             if "P2" in chosen:
-                results["P2"] = await engine_rates.latency(store)
+                results["P2"] = await engine_rates.latency(store, executor)
             if "P3" in chosen:
                 results["P3"] = await engine_rates.throughput(store, settings, executor)
     if "P4" in chosen:

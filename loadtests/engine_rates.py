@@ -68,14 +68,23 @@ def chains(nodes: int) -> dict[str, Any]:
     return {f"c{i}": {"type": "noop", "needs": [f"c{i - WIDTH}"] if i >= WIDTH else []} for i in range(nodes)}
 
 
-async def latency(store: Store) -> Result:
-    """P2: engine time per node in a chain, against one fsynced commit of 200 bytes from the same client."""
+async def latency(store: Store, executor: InstantExecutor) -> Result:
+    """P2: engine time per node in a chain, against one fsynced commit of 200 bytes from the same client.
+
+    Nobody watches the run while it goes: what following its events takes of this process is no part of the engine.
+    """
     await publish(store, {"name": "bench-chain", "nodes": chain(CHAIN)})
 
     async def per_node() -> float:
+        target = executor.done + CHAIN
         began = perf_counter()
-        await ended(store, await fire(store, "bench-chain"))
-        return (perf_counter() - began) / CHAIN * 1000
+        run = await fire(store, "bench-chain")
+        await executor.reached(target)
+        status = await ended(store, run)
+        took = perf_counter() - began
+        if status != "succeeded":
+            raise RuntimeError("a run of the benchmark did not succeed")
+        return took / CHAIN * 1000
 
     async def commit() -> float:
         began = perf_counter()
@@ -86,7 +95,7 @@ async def latency(store: Store) -> Result:
         return (perf_counter() - began) / (CHAIN * 3) * 1000
 
     figure, floor, ratio = await in_turn(per_node, commit)
-    return Result(figure, floor, ratio, 12, "ms a node in a chain", upper=True)
+    return Result(figure, floor, ratio, 8, "ms a node in a chain", upper=True)
 
 
 async def throughput(store: Store, settings: Settings, executor: InstantExecutor) -> Result:
@@ -150,4 +159,4 @@ async def scale() -> Result:
             return executor.done / (perf_counter() - began)
 
     figure, floor, ratio = await in_turn(lambda: rate(LARGE), lambda: rate(SMALL))
-    return Result(figure, floor, ratio, 0.9, "nodes/s in a graph of 100,000")
+    return Result(figure, floor, ratio, 0.95, "nodes/s in a graph of 100,000")

@@ -33,7 +33,7 @@ log = structlog.get_logger("headrace.dispatch")
 
 LOOK = 0.25
 """Seconds between looks at the queue when nothing rings: node runs that another worker could not take."""
-MOST = 64
+MOST = 256
 """Tasks that one call of the admission script takes from the queue."""
 MOST_FRESH = 500
 """Tasks that one commit admits as it makes them ready."""
