@@ -66,14 +66,14 @@ class InputError(HeadraceError):
 
 
 class MalformedInput(InputError):
-    """The body is not valid JSON."""
+    """The request cannot be read."""
 
     status = 400
     code = "malformed"
 
 
 class InvalidInput(InputError):
-    """The body is not valid."""
+    """The request is not valid."""
 
 
 class TooLarge(InputError):
@@ -98,7 +98,7 @@ class AccessError(HeadraceError):
 
 
 class Unauthorized(AccessError):
-    """A valid API key is required."""
+    """What shows who is asking is missing, or not valid."""
 
     status = 401
     code = "unauthorized"

@@ -21,6 +21,7 @@ from app.errors import Forbidden, Unauthorized
 from app.store.api_keys import ApiKey, ApiKeys, parse_key
 
 COOKIE = "headrace_session"
+NO_KEY = "A valid API key is required."
 SESSION_SECONDS = 12 * 3600
 CACHE_SECONDS = 5.0
 """How long a key that was deleted by another process may still be accepted here."""
@@ -96,11 +97,11 @@ class Access:
     async def _look_up(self, header: bytes, now: float) -> Principal:
         digest = hashlib.sha256(header).digest()
         if self._unknown.get(digest, 0.0) > now:
-            raise Unauthorized
+            raise Unauthorized(NO_KEY)
         key = await self.verify_key(bearer(header) or "")
         if key is None:
             _remember(self._unknown, digest, now + CACHE_SECONDS)
-            raise Unauthorized
+            raise Unauthorized(NO_KEY)
         principal = Principal.of(key)
         _remember(self._known, header, (principal, now + CACHE_SECONDS))
         return principal
@@ -138,7 +139,7 @@ class Access:
     async def _from_cookie(self, call: Call) -> Principal:
         value = cookie(call.header(b"cookie") or "", COOKIE)
         if value is None:
-            raise Unauthorized
+            raise Unauthorized(NO_KEY)
         body, _, signature = value.rpartition(".")
         key_id, _, expires = body.partition(".")
         good = hmac.compare_digest(self._sign(body).encode(), signature.encode())

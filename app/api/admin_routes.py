@@ -20,6 +20,7 @@ ADMINISTRATION = [
         "node types",
         READ,
         response=s.Page,
+        query=PAGED,
     ),
     Route("GET", f"{API}/node-types/{{name}}", admin.get_node_type, "One node type", "node types", READ),
     Route(
@@ -40,8 +41,18 @@ ADMINISTRATION = [
         "node types",
         READ,
         response=s.Page,
+        query=PAGED,
     ),
-    Route("GET", f"{API}/pools", pools.list_pools, "Pools and their holders", "pools", READ, response=s.Page),
+    Route(
+        "GET",
+        f"{API}/pools",
+        pools.list_pools,
+        "Pools and their holders",
+        "pools",
+        READ,
+        response=s.Page,
+        query=PAGED,
+    ),
     Route("GET", f"{API}/pools/{{pool}}", pools.get_pool, "One pool", "pools", READ),
     Route(
         "PUT",
@@ -52,7 +63,9 @@ ADMINISTRATION = [
         ADMIN,
         request=s.PoolRequest,
     ),
-    Route("GET", f"{API}/keys", admin.list_keys, "List API keys", "keys", ADMIN, response=s.Page),
+    Route(
+        "GET", f"{API}/keys", admin.list_keys, "List API keys", "keys", ADMIN, response=s.Page, query=PAGED
+    ),
     Route(
         "POST",
         f"{API}/keys",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Hashable
 from typing import Any, cast
 
 import yaml
@@ -15,7 +16,18 @@ MAX_YAML = 1 << 20
 
 
 class _Loader(yaml.CSafeLoader):
-    """YAML's JSON subset: dates stay text."""
+    """YAML's JSON subset: dates stay text, and a member that is given twice is refused."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
+        seen = set[str]()
+        for key, _ in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                continue  # no text, which is refused afterwards
+            if key.value in seen:
+                place = f"line {key.start_mark.line + 1}, column {key.start_mark.column + 1}"
+                raise InvalidInput(places=[Place("", f"'{key.value[:100]}' is given twice ({place})")])
+            seen.add(key.value)
+        return super().construct_mapping(node, deep)
 
 
 _Loader.yaml_implicit_resolvers = {

@@ -85,7 +85,10 @@ class Call:
         return text in YES
 
     def allow(self, names: Collection[str]) -> None:
-        """Raises InvalidInput for a member of the query that is none of these: a misspelt ?dry_run would do the real thing."""
+        """Raises InvalidInput for a member of the query that is none of these.
+
+        A misspelt ?dry_run would do the real thing, a misspelt filter show what was not asked for.
+        """
         if not self.scope.get("query_string"):
             return
         strange = [name for name in self.query if name not in names]

@@ -12,6 +12,7 @@ from app.api.handlers import (
     hooks,
     logs,
     mapped,
+    redriving,
     retrying,
     runs,
     triggering,
@@ -52,7 +53,14 @@ WORKFLOWS = [
     Route("GET", _W, workflows.get_workflow, "The current version", "workflows", READ),
     Route("DELETE", _W, workflows.archive_workflow, "Archive", "workflows", WRITE, status=204),
     Route(
-        "GET", f"{_W}/versions", workflows.list_versions, "List versions", "workflows", READ, response=s.Page
+        "GET",
+        f"{_W}/versions",
+        workflows.list_versions,
+        "List versions",
+        "workflows",
+        READ,
+        response=s.Page,
+        query=PAGED,
     ),
     Route(
         "GET",
@@ -67,7 +75,14 @@ WORKFLOWS = [
     Route("GET", f"{_W}/layout", workflows.get_layout, "Positions on the canvas", "workflows", READ),
     Route("PUT", f"{_W}/layout", workflows.put_layout, "Save positions", "workflows", WRITE),
     Route(
-        "GET", f"{_W}/hooks", hooks.list_hooks, "List hooks and their URLs", "hooks", WRITE, response=s.Page
+        "GET",
+        f"{_W}/hooks",
+        hooks.list_hooks,
+        "List hooks and their URLs",
+        "hooks",
+        WRITE,
+        response=s.Page,
+        query=PAGED,
     ),
     Route(
         "POST",
@@ -132,6 +147,17 @@ TRIGGERING = [
         "triggers",
         READ_OR_TRIGGER,
         response=s.Receipt,
+    ),
+    Route(
+        "POST",
+        f"{API}/triggers/{{receipt}}/redrive",
+        redriving.redrive_trigger,
+        "Try a dead trigger again",
+        "triggers",
+        OPERATE,
+        request=s.RedriveRequest,
+        response=s.Receipt,
+        status=202,
     ),
 ]
 
@@ -199,7 +225,7 @@ RUNS = [
         "runs",
         READ,
         response=s.Page,
-        query=("item",),
+        query=("item", *PAGED),
     ),
     Route(
         "GET",

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from app.core.concurrency import PRIORITIES
 from app.core.podspec import PodSpec, Resources
+from app.core.pointers import pointer
+from app.core.spec_problems import sentence
 from app.core.view import DEFAULT_PRIORITY
 from app.errors import InvalidInput, Place
 
@@ -30,16 +33,16 @@ def read(model: type[M], value: Any) -> M:
     try:
         return model.model_validate(value)
     except ValidationError as error:
-        raise InvalidInput(places=places(error)) from None
+        fields = [field.alias or name for name, field in model.model_fields.items()]
+        raise InvalidInput(places=places(error, fields)) from None
 
 
-def places(error: ValidationError) -> list[Place]:
-    """The places of a validation error of pydantic's."""
-    found: list[Place] = []
-    for each in error.errors(include_url=False, include_context=False, include_input=False):
-        steps = (str(step).replace("~", "~0").replace("/", "~1") for step in each["loc"])
-        found.append(Place("".join(f"/{step}" for step in steps), each["msg"]))
-    return found
+def places(error: ValidationError, fields: Collection[str] = ()) -> list[Place]:
+    """The places of a validation error of pydantic's. `fields` are those of the body, one of which may have been meant."""
+    return [
+        Place(pointer(*each["loc"]), sentence(each, fields if len(each["loc"]) == 1 else ()))
+        for each in error.errors(include_url=False, include_input=False)
+    ]
 
 
 class RunRequest(Input):
@@ -141,6 +144,12 @@ class Receipt(BaseModel):
     run: str | None
     reason: str | None
     created: str
+
+
+class RedriveRequest(Input):
+    """Try a dead trigger again."""
+
+    version: int | None = Field(None, ge=1, lt=1 << 31, description="Of the workflow; by default the newest.")
 
 
 class Page(BaseModel):

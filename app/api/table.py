@@ -139,7 +139,8 @@ class Table(BaseRoute):
             return None
         found = branch.methods.get("GET" if method == "HEAD" else method)
         if found is None:
-            raise MethodNotAllowed(allow=", ".join(sorted(branch.methods)))
+            allowed = {*branch.methods, "HEAD"} if "GET" in branch.methods else branch.methods
+            raise MethodNotAllowed(allow=", ".join(sorted(allowed)))
         route, names = found
         return route, dict(zip(names, values, strict=True))
 
@@ -162,8 +163,7 @@ class Table(BaseRoute):
             elif route.auth in (Auth.KEY, Auth.EITHER):
                 call.principal = principal = await self.api.access.principal(call)
                 _check(route, principal, params)
-                if route.audited:
-                    call.allow(route.query)
+                call.allow(route.query)
             elif route.auth is Auth.NODE:
                 call.principal = claims = self.api.access.claims(call)
                 _check_node(claims, params)
@@ -211,7 +211,7 @@ def _check(route: Route, principal: Principal, params: dict[str, Any]) -> None:
         raise Forbidden("This workflow is outside the key's prefix.")
     if not _WORKFLOW.fullmatch(workflow):  # names become parts of keys: no other name gets any further
         if route.method != "PUT":
-            raise NotFound(f"There is no workflow {workflow}.")
+            raise NotFound(f"There is no workflow {workflow[:64]}.")
         detail = "a workflow's name is lower-case letters, digits and -, beginning with a letter, at most 63"
         raise InvalidInput(places=[Place("/name", detail)])
 

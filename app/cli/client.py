@@ -179,7 +179,10 @@ class Client:
 
     def _unreachable(self, error: httpx.HTTPError) -> HeadraceError:
         if isinstance(error, httpx.UnsupportedProtocol | httpx.LocalProtocolError):
-            return UsageError(f"HEADRACE_URL or HEADRACE_API_KEY cannot be used: {error}")
+            return UsageError(  # the error's own text may hold the key
+                f"HEADRACE_URL must be http://HOST:PORT or https://HOST, and HEADRACE_API_KEY one line of visible characters; "
+                f"the URL is {self.target.url}"
+            )
         return Unavailable(f"{self.target.url} (from {self.target.source}) does not answer")
 
     def pages(self, path: str, limit: int, *, size: int = 100, **query: object) -> list[dict[str, Any]]:

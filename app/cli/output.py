@@ -101,13 +101,23 @@ def emit(
         for name in ids:
             typer.echo(plain(name))
     elif form is Format.JSON:
-        typer.echo(json.dumps(data, indent=2, ensure_ascii=not _utf8()))
+        typer.echo(as_json(data))
     elif form is Format.YAML:
-        typer.echo(yaml.safe_dump(data, sort_keys=False, allow_unicode=_utf8()), nl=False)
+        typer.echo(as_yaml(data), nl=False)
     else:
         shown = view()
         # Lines of text are never broken: what they hold (URLs, keys) is copied.
         out().print(shown, soft_wrap=isinstance(shown, Text))
+
+
+def as_json(data: Any) -> str:
+    """A result as JSON, without a line's end."""
+    return json.dumps(data, indent=2, ensure_ascii=not _utf8())
+
+
+def as_yaml(data: Any) -> str:
+    """A result as YAML, with a line's end."""
+    return yaml.safe_dump(data, sort_keys=False, allow_unicode=_utf8())
 
 
 def _utf8() -> bool:

@@ -1,11 +1,13 @@
 """JSON values from outside: what is not one, or could not be kept, is refused.
 
 400: not JSON (NaN and bad UTF-8 included, nesting deeper than MAX_DEPTH too). 422: JSON with a NUL, which
-Redis and most programs below us would cut strings at. Duplicate members are tolerated: the last one counts.
+Redis and most programs below us would cut strings at. Duplicate members are tolerated, the last one counts, but
+where a document is published: of two nodes with one name one would be lost without a word.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from typing import Any, cast
 
@@ -27,6 +29,30 @@ def decode_json(raw: bytes) -> Any:
         raise MalformedInput(f"The body is not valid JSON ({place}).") from None
     if _ESCAPED_NUL in raw or raw.count(b"[") + raw.count(b"{") > MAX_DEPTH:
         check_value(value)
+    return value
+
+
+def decode_document(raw: bytes) -> Any:
+    """The same of a document; a member that is given twice is invalid, too. Raises MalformedInput or InvalidInput."""
+    value = decode_json(raw)
+    repeated: dict[int, tuple[Any, str]] = {}
+
+    def keep(members: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(members)
+        if len(made) != len(members):
+            names = [name for name, _ in members]
+            repeated[id(made)] = made, next(name for at, name in enumerate(names) if name in names[:at])
+        return made
+
+    root = json.loads(raw, object_pairs_hook=keep)
+    if repeated:
+        raise InvalidInput(
+            places=[
+                Place(path_pointer((path, repeated[id(item)][1])), "it is given twice")
+                for path, item, _ in walk(root)
+                if id(item) in repeated
+            ]
+        )
     return value
 
 

@@ -96,6 +96,8 @@ class Placement:
         if executor is not None:
             needs = "a process command" if executor == PROCESS else "an image"
             return Misplaced("executor", f"'{executor}' cannot run {what}: it needs {needs}")
+        if image is None and PROCESS in self.executors:
+            what += ", for which no manifest on the server gives a process command (headrace node register)"
         return Misplaced(
             "type" if image is None else "image",
             f"no executor of this installation runs {what}: HEADRACE_EXECUTORS has {', '.join(self.executors)}, "

@@ -89,7 +89,7 @@ Duration = Annotated[
     _checked(_duration_complaint),
     WithJsonSchema({"type": "string", "pattern": PATTERN, "examples": ["200ms", "90s", "10m", "6h", "30d"]}),
 ]
-Share = Annotated[float, Field(ge=0, le=1, strict=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
 Condition = Annotated[str, Field(min_length=1, max_length=2_048)]
 """Bare CEL that gives true or false."""
 Url = Annotated[

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 from pydantic_core import PydanticCustomError
 
-from app.core.durations import parse_duration
+from app.core.durations import parse_duration, parse_instant
 from app.core.spec_fields import (
     Condition,
     Duration,
@@ -183,9 +183,11 @@ class Wait(Part):
     def _one_of_both(self) -> Wait:
         if (self.duration is None) == (self.until is None):
             raise PydanticCustomError("field", "a wait has exactly one of duration and until")
-        if self.duration is not None and "${{" not in str(self.duration):
+        parse = parse_instant if self.duration is None else parse_duration
+        written = self.until if self.duration is None else self.duration
+        if "${{" not in str(written):
             try:
-                parse_duration(self.duration)
+                parse(written)
             except ValueError as error:
                 raise PydanticCustomError("field", "{complaint}", {"complaint": str(error)}) from None
         return self

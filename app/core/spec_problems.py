@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 from pydantic import ValidationError
@@ -150,12 +150,17 @@ def _path(location: tuple[int | str, ...], raw: Any) -> list[int | str]:
 
 
 def _detail(item: Any, path: list[int | str], model: type[Part]) -> str:
+    owner = next((_OWNERS[str(part)] for part in reversed(path[:-1]) if part in _OWNERS), model)
+    return sentence(item, owner.model_fields)
+
+
+def sentence(item: Any, fields: Iterable[str]) -> str:
+    """What one error of pydantic's says, in our words; `fields` are those that the object at its place may have."""
     kind: str = item["type"]
     context: dict[str, Any] = item.get("ctx", {})
     name = str(item["loc"][-1]) if item["loc"] else ""
     if kind == "extra_forbidden":
-        owner = next((_OWNERS[str(part)] for part in reversed(path[:-1]) if part in _OWNERS), model)
-        return f"unknown field '{name[:100]}'{suggest(name, owner.model_fields)}"
+        return f"unknown field '{name[:100]}'{suggest(name, fields)}"
     if kind == "missing":
         return f"the field '{name}' is required"
     if kind == "string_pattern_mismatch":
@@ -163,4 +168,5 @@ def _detail(item: Any, path: list[int | str], model: type[Part]) -> str:
         return next((hint for start, hint in _HINTS if pattern.startswith(start)), f"must match {pattern}")
     if kind == "literal_error":
         return f"must be {context.get('expected', 'another value')}"
-    return _WORDS.get(kind) or re.sub(r"^(Input|String|List|Dictionary|Value) should", "must", item["msg"])
+    text = re.sub(r"^(Input|String|List|Dictionary|Value) should", "must", item["msg"])
+    return _WORDS.get(kind) or re.sub(r" after validation, not .*$", "", text)

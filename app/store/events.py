@@ -9,6 +9,7 @@ from typing import Any
 import orjson
 import redis.asyncio as aioredis
 
+from app.core.round import iso
 from app.core.states import RUN_TERMINAL, RunStatus
 from app.errors import NotFound, Unavailable
 from app.store.archived import Archived
@@ -67,6 +68,8 @@ class Events:
             events = value if isinstance(value, list) else [value]
             skipped = int(told) if dot and name == entry else 0
             for number, event in enumerate(events[skipped:], skipped + 1):
+                if event.get("at") is None:  # a script wrote it, whose clock is the id of the entry
+                    event["at"] = iso(int(name.partition("-")[0]))
                 found.append((name if number == len(events) else f"{name}.{number}", event))
         return found
 

@@ -22,6 +22,11 @@ def receipt_of(run: str) -> str:
     return f"t{run[1:]}"
 
 
+def run_of(receipt: str) -> str:
+    """The run that a trigger becomes, found from its receipt."""
+    return f"r{receipt[1:]}"
+
+
 def made_at(id_: str) -> int:
     """ms since the epoch when a run's or receipt's id was made, by the clock of who made it."""
     return int(id_[1:12], 16)

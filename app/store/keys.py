@@ -36,7 +36,7 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | gone | zset | remove | 1 day | removed run -> ms; each machine removes its logs of it |
 | r:RUN:v:NODE | hash | commit | retention | a map's long list: number of a chunk -> its items as JSON |
 | r:RUN:l:NODE | zset | commit | retention | a map's items that ended without success: item -> item |
-| t:RECEIPT | hash | accept, start_run | 30 d | the receipt |
+| t:RECEIPT | hash | accept, start_run, redrive | 30 d | the receipt; of a dead one d: what it brought, de: its entry in dead |
 | d:SCOPE:KEY | string | accept | 24 h | "receipt run body-hash" of the first use of an idempotency key |
 | runs, w:NAME:runs | zset | start_run | retention | run -> ms created |
 | w:NAME | hash | workflows | - | {version, etag, created, archived, paused, ...}; look: place of the next page of w:NAME:q |

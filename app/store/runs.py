@@ -128,13 +128,17 @@ class Runs:
 
     async def _queued(self, run: str) -> dict[str, Any]:
         """A run whose trigger was accepted and not taken from the queue yet. Raises NotFound."""
-        fields = ("s", "w", "v", "c", "src", "r", "pz")
+        fields = ("s", "w", "v", "c", "src", "r", "pz", "x")
         values = await self._batcher.call("HMGET", self._keys.receipt(receipt_of(run)), *fields)
         record = dict(zip(fields, values, strict=True))
         if record["r"] == run.encode() and record["s"] == b"started":  # between our questions, or long ago
             found = _run(run, await self._history.run(run, RUN_READ))
             if found is not None:
                 return found
+        if record["r"] == run.encode() and record["s"] in (b"rejected", b"dead"):
+            receipt, state, reason = receipt_of(run), record["s"].decode(), (record["x"] or b"").decode()
+            text = f"There is no run '{run}': its trigger is {state}, since {reason}."
+            raise NotFound(text, receipt=receipt, state=state, reason=reason)
         if record["r"] != run.encode() or record["s"] != b"queued":
             raise NotFound(f"There is no run '{run}'.")
         version = await self._history.queued_version(record["w"], record["v"])

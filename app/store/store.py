@@ -20,6 +20,7 @@ from app.store.circuits import Circuits
 from app.store.client import Batcher, connect, translate
 from app.store.concurrency import ConcurrencyKeys
 from app.store.control import Control
+from app.store.deadletters import DeadLetters
 from app.store.engine import Engine
 from app.store.events import Events
 from app.store.graphs import Graphs
@@ -68,6 +69,7 @@ class Store:
         self.control = Control(self.batcher, self.keys)
         self.concurrency = ConcurrencyKeys(self.batcher, self.keys)
         self.triggers = Triggers(self.batcher, self.keys, settings.trigger_backlog, self.concurrency.free)
+        self.dead_letters = DeadLetters(self.batcher, self.keys, settings.trigger_backlog)
         self.history = History(self.batcher, self.keys)
         self.archive = ArchiveFiles(Objects(settings.archive_uri)) if settings.archive_uri else None
         archived = Archived(self.archive) if self.archive is not None else None

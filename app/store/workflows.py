@@ -154,7 +154,7 @@ class Workflows:
         self, *, prefix: str = "", archived: bool = False, limit: int = 100, cursor: str = ""
     ) -> tuple[list[Head], str | None]:
         """Workflows by name, after the name `cursor`; those archived only when asked for."""
-        start = f"({cursor}" if cursor else (f"[{prefix}" if prefix else "-")
+        start = f"({cursor}" if cursor and cursor >= prefix else (f"[{prefix}" if prefix else "-")
         end = f"[{prefix}\xff" if prefix else "+"
         command = ("ZRANGEBYLEX", self._keys.workflows, start, end, "LIMIT", 0, limit)
         names: list[bytes] = await self._batch.call(*command)

@@ -85,7 +85,7 @@ async def test_an_unknown_path_is_a_problem_document(api: httpx.AsyncClient):
 async def test_a_wrong_method_tells_the_right_ones(api: httpx.AsyncClient):
     answer = await api.post("/api/v1/workflows")
     assert answer.status_code == 405
-    assert answer.headers["allow"] == "GET"
+    assert answer.headers["allow"] == "GET, HEAD"
 
 
 @pytest.mark.parametrize("encoding", ["gzip", "br", "deflate", "x-unknown"])

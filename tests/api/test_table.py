@@ -57,7 +57,7 @@ def test_head_asks_for_what_get_gives(table: Table):
 def test_another_method_is_told_the_allowed_ones(table: Table):
     with pytest.raises(MethodNotAllowed) as caught:
         table.find("PATCH", "/api/v1/workflows/shop")
-    assert caught.value.extra["allow"] == "DELETE, GET, PUT"
+    assert caught.value.extra["allow"] == "DELETE, GET, HEAD, PUT"
 
 
 @pytest.mark.parametrize(

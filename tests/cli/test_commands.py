@@ -119,6 +119,53 @@ def test_a_receipt_says_what_became_of_its_trigger(api, headrace):
     assert "/feed is missing" in headrace("trigger", "get", "t1").out
 
 
+def test_dead_triggers_are_listed_and_redriven(api, headrace):
+    dead = {"id": "t1", "state": "dead", "workflow": "w", "source": "hook:h", "run": None, "reason": "/feed"}
+    api.answer("GET", "/triggers", {"items": [dead], "next_cursor": None})
+    assert headrace("trigger", "list", "--state", "dead", "-q").out == "t1\n"
+    assert api.asked[0].query["state"] == "dead"
+    api.answer("POST", "/triggers/t1/redrive", dead | {"state": "queued", "run": "r1"}, status=202)
+    assert headrace("trigger", "redrive", "t1", "--version", "2").out == "run r1\n"
+    assert api.asked[1].body == {"version": 2}
+
+
+@pytest.mark.parametrize(("form", "read"), [("yaml", yaml.safe_load), ("json", json.loads)])
+def test_an_exported_workflow_is_what_apply_takes(api, headrace, tmp_path: Path, form: str, read: Any):
+    document = {"name": "w", "description": "ü: no", "nodes": {"a": {"type": "noop@1"}}}
+    api.answer("GET", "/workflows/w/versions/3", {"name": "w", "version": 3, "document": document})
+    assert read(headrace("workflow", "export", "w", "--version", "3", "-o", form).out) == document
+    file = tmp_path / "w.out"
+    headrace("workflow", "export", "w", "--version", "3", "-o", form, "-f", str(file))
+    api.answer("PUT", "/workflows/w", {"name": "w", "version": 3, "etag": "e"})
+    assert headrace("workflow", "apply", str(file)).out == "w v3 unchanged\n"
+    assert api.asked[-1].body == document
+
+
+def test_watching_for_a_program_prints_the_run_as_it_ended(api, headrace, brand_run: dict[str, Any]):
+    api.answer("POST", "/workflows/w/runs", {"run": "r1", "receipt": "t1"}, status=202)
+    api.answer("GET", "/runs/r1", brand_run | {"status": "failed"})
+    ran = headrace("run", "submit", "w", "--watch", "-o", "json")
+    assert (ran.code, json.loads(ran.out)["status"]) == (1, "failed")
+
+
+def test_submit_with_the_logs_prints_each_nodes_as_it_ends(
+    api, headrace, brand_run: dict[str, Any], brand_run_served: str
+):
+    api.answer("POST", "/workflows/w/runs", {"run": brand_run_served, "receipt": "t1"}, status=202)
+    api.answer("GET", f"/runs/{brand_run_served}/nodes/read/logs", "60 products\n")
+    ran = headrace("run", "submit", "w", "--log")
+    assert ran.code == 0
+    assert "==> read\n60 products\n" in ran.out
+    assert ran.out.count("==> publish\n") == 1
+
+
+def test_a_key_that_cannot_be_sent_is_not_printed(headrace, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv("HEADRACE_API_KEY", "hr_secret\nkey")
+    ran = headrace("run", "list")
+    assert ran.code == 2
+    assert "hr_secret" not in ran.err
+
+
 def test_a_new_hook_shows_its_url_and_secret(api, headrace):
     api.answer(
         "POST",

@@ -12,6 +12,7 @@ from starlette.types import ASGIApp
 from app.api.access import COOKIE, SESSION_SECONDS, Principal
 from app.api.context import Api
 from app.api.edge import same_origin
+from app.api.handlers.runs import sliced
 from app.api.http import Call, Header, empty_reply, json_reply
 from app.api.moments import parse_since
 from app.api.schemas import KeyRequest, NodeTypeRequest, SessionRequest, places, read
@@ -31,7 +32,7 @@ def _shown(node_type: NodeType) -> dict[str, Any]:
 async def list_node_types(call: Call, api: Api) -> ASGIApp:
     """GET /node-types: the newest version of each."""
     found = await api.store.node_types.newest()
-    return json_reply({"items": [_shown(each) for each in found], "next_cursor": None})
+    return sliced(call, [_shown(each) for each in found])
 
 
 async def get_node_type(call: Call, api: Api) -> ASGIApp:
@@ -45,7 +46,7 @@ async def get_node_type(call: Call, api: Api) -> ASGIApp:
 async def list_node_type_versions(call: Call, api: Api) -> ASGIApp:
     """GET /node-types/{name}/versions, the newest first."""
     found = await api.store.node_types.versions(call.params["name"])
-    return json_reply({"items": [_shown(each) for each in found], "next_cursor": None})
+    return sliced(call, [_shown(each) for each in found])
 
 
 async def put_node_type(call: Call, api: Api) -> ASGIApp:
@@ -76,7 +77,7 @@ async def list_keys(call: Call, api: Api) -> ASGIApp:
     principal: Principal = call.principal
     found = await api.store.api_keys.list()
     items = [key.public() for key in found if principal.may_touch(key.prefix)]
-    return json_reply({"items": items, "next_cursor": None})
+    return sliced(call, items)
 
 
 async def create_key(call: Call, api: Api) -> ASGIApp:

@@ -9,6 +9,7 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from app.api.context import Api
+from app.api.handlers.runs import sliced
 from app.api.http import Call, empty_reply, json_reply
 from app.api.schemas import HookRequest, read
 from app.api.signatures import usable_secret
@@ -42,7 +43,7 @@ async def list_hooks(call: Call, api: Api) -> ASGIApp:
     for hook in await api.store.hooks.list(workflow):
         webhook = published.webhooks.get(hook.name) if hook.declared else None
         items.append(shown(call, replace(hook, signature=webhook.signature) if webhook else hook))
-    return json_reply({"items": items, "next_cursor": None})
+    return sliced(call, items)
 
 
 async def create_hook(call: Call, api: Api) -> ASGIApp:

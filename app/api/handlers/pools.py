@@ -8,6 +8,7 @@ from starlette.types import ASGIApp
 
 from app.api.access import Principal
 from app.api.context import Api
+from app.api.handlers.runs import sliced
 from app.api.http import Call, json_reply
 from app.api.schemas import PoolRequest, read
 from app.core.pools import POOL_PATTERN, WORKFLOW
@@ -19,7 +20,7 @@ _NAME = re.compile(POOL_PATTERN)
 async def list_pools(call: Call, api: Api) -> ASGIApp:
     """GET /pools: slots and who holds them; a key with a prefix sees no holder outside it."""
     principal: Principal = call.principal
-    return json_reply({"items": await api.store.pools.list(principal.prefix), "next_cursor": None})
+    return sliced(call, await api.store.pools.list(principal.prefix))
 
 
 async def get_pool(call: Call, api: Api) -> ASGIApp:

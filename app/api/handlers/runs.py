@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -57,6 +58,14 @@ def page(call: Call, default: int = 100, cursors: re.Pattern[str] = _POSITION) -
 
 def listed(items: Any, cursor: str | None) -> ASGIApp:
     return json_reply({"items": items, "next_cursor": cursor})
+
+
+def sliced(call: Call, items: Sequence[Any], default: int = 1000) -> ASGIApp:
+    """A page of a list that was read as a whole; its cursor is how many were told. Raises InvalidInput."""
+    limit, cursor = page(call, default)
+    first = int(cursor or 0)
+    after = first + limit
+    return listed(items[first:after], str(after) if after < len(items) else None)
 
 
 async def list_runs(call: Call, api: Api) -> ASGIApp:
@@ -146,7 +155,7 @@ async def list_records(call: Call, api: Api) -> ASGIApp:
 async def list_attempts(call: Call, api: Api) -> ASGIApp:
     """GET /runs/{run}/nodes/{node}/attempts."""
     run = await visible_run(call, api)
-    return listed(await api.store.runs.attempts(run["id"], ref_of(call)), None)
+    return sliced(call, await api.store.runs.attempts(run["id"], ref_of(call)))
 
 
 async def list_triggers(call: Call, api: Api) -> ASGIApp:
@@ -162,8 +171,8 @@ async def list_triggers(call: Call, api: Api) -> ASGIApp:
     return listed([receipt for receipt in items if principal.may_touch(receipt["workflow"] or "")], after)
 
 
-async def get_trigger(call: Call, api: Api) -> ASGIApp:
-    """GET /triggers/{receipt}."""
+async def visible_trigger(call: Call, api: Api) -> dict[str, Any]:
+    """The receipt of the path. Raises NotFound, or Forbidden when its workflow is outside the key's prefix."""
     name = call.params["receipt"]
     if not _RUN.fullmatch(name):
         raise NotFound("There is no such trigger.")
@@ -171,4 +180,9 @@ async def get_trigger(call: Call, api: Api) -> ASGIApp:
     principal: Principal = call.principal
     if not principal.may_touch(receipt["workflow"] or ""):
         raise Forbidden("This trigger's workflow is outside the key's prefix.")
-    return json_reply(receipt)
+    return receipt
+
+
+async def get_trigger(call: Call, api: Api) -> ASGIApp:
+    """GET /triggers/{receipt}."""
+    return json_reply(await visible_trigger(call, api))

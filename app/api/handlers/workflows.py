@@ -16,21 +16,24 @@ from app.api.bodies import decode_yaml
 from app.api.context import Api
 from app.api.difference import difference
 from app.api.handlers.hooks import shown
+from app.api.handlers.runs import listed, page, sliced
 from app.api.http import JSON_TYPE, Call, Header, Reply, empty_reply, json_reply
-from app.core.json_values import decode_json
+from app.api.schemas import NAME
+from app.core.json_values import decode_document
 from app.core.placement import check_placement
 from app.core.round import iso
 from app.core.secrets import check_secrets
 from app.core.spec import parse_workflow
 from app.core.validate import check
 from app.core.validate_pools import too_large
-from app.errors import Forbidden, InvalidInput, NotFound, Place, PreconditionFailed
+from app.errors import Forbidden, InvalidInput, MalformedInput, NotFound, Place, PreconditionFailed
 from app.store.workflows import Head, etag_of
 
 R = TypeVar("R")
 _IN_THREAD = 64 << 10
 """Bytes of a body past which it is read and checked in a thread, so that the loop goes on."""
 _YAML = {"application/yaml", "application/x-yaml", "text/yaml"}
+_NAME = re.compile(NAME)
 _COMPARE = re.compile(r"(\d{1,9})\.\.\.(\d{1,9})")
 
 
@@ -92,7 +95,7 @@ async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
     raw = await call.body()
     content_type = (call.header(b"content-type") or "").partition(";")[0].strip().lower()
     yaml = content_type in _YAML
-    decode = decode_yaml if yaml else decode_json
+    decode = decode_yaml if yaml else _json
     workflow = await _heavy(_IN_THREAD if yaml else len(raw), lambda: parse_workflow(decode(raw)))
     if workflow.name != name:
         raise InvalidInput(
@@ -108,6 +111,17 @@ async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
         return checked.canonical()
 
     return await _heavy(len(raw), judge)
+
+
+def _json(raw: bytes) -> Any:
+    """A JSON document. Raises MalformedInput, that says how YAML is sent, or InvalidInput."""
+    try:
+        return decode_document(raw)
+    except MalformedInput as error:
+        if raw.lstrip()[:1] in (b"{", b"[", b'"', b""):
+            raise
+        hint = "YAML is sent with the content type application/yaml."
+        raise MalformedInput(f"{error.message} {hint}") from None
 
 
 async def _heavy(size: int, work: Callable[[], R]) -> R:
@@ -137,13 +151,11 @@ def _webhooks(document: dict[str, Any]) -> list[tuple[str, str]]:
 async def list_workflows(call: Call, api: Api) -> ASGIApp:
     """GET /workflows."""
     principal: Principal = call.principal
+    limit, after = page(call, cursors=_NAME)
     heads, cursor = await api.store.workflows.list(
-        prefix=principal.prefix,
-        archived=call.flag("archived"),
-        limit=call.number("limit", 100, 1, 1000),
-        cursor=call.query.get("cursor", ""),
+        prefix=principal.prefix, archived=call.flag("archived"), limit=limit, cursor=after or ""
     )
-    return json_reply({"items": [head_json(head) for head in heads], "next_cursor": cursor})
+    return listed([head_json(head) for head in heads], cursor)
 
 
 async def get_workflow(call: Call, api: Api) -> ASGIApp:
@@ -166,9 +178,7 @@ async def _version_reply(
 async def list_versions(call: Call, api: Api) -> ASGIApp:
     """GET /workflows/{workflow}/versions, the newest first."""
     infos = await api.store.workflows.versions(call.params["workflow"])
-    return json_reply(
-        {"items": [asdict(i) | {"created": iso(i.created)} for i in infos], "next_cursor": None}
-    )
+    return sliced(call, [asdict(i) | {"created": iso(i.created)} for i in infos])
 
 
 async def get_version(call: Call, api: Api) -> ASGIApp:

@@ -33,6 +33,44 @@ def trigger_get(
     emit(found, output, lambda: fields(found, shown), quiet=quiet, ids=[found.get("state")])
 
 
+@triggers.command("list")
+def trigger_list(
+    state: Annotated[
+        str | None, typer.Option(help="queued, started, duplicate, filtered, rejected or dead.")
+    ] = None,
+    limit: Annotated[int, typer.Option(min=1, help="How many at most.")] = 100,
+    output: Output = Format.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Receipts, in no particular order; --state dead lists what can be redriven."""
+    with connect() as client:
+        items = client.pages("/triggers", limit, state=state)
+    rows = [(t["id"], t["state"], t["workflow"], t["source"], t["run"] or t["reason"]) for t in items]
+    emit(
+        {"items": items},
+        output,
+        lambda: table(["RECEIPT", "STATE", "WORKFLOW", "SOURCE", "RUN OR REASON"], rows),
+        quiet=quiet,
+        ids=[t["id"] for t in items],
+    )
+
+
+@triggers.command("redrive")
+def trigger_redrive(
+    receipt: Annotated[str, typer.Argument(metavar="RECEIPT", help="The id of a dead trigger's receipt.")],
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="Of the workflow; by default the newest.")
+    ] = None,
+    output: Output = Format.TABLE,
+    quiet: Quiet = False,
+) -> None:
+    """Try a dead trigger again, once what killed it was mended. Its receipt stays the same."""
+    body = {} if version is None else {"version": version}
+    with connect() as client:
+        made = client.send("POST", f"/triggers/{segment(receipt)}/redrive", body=body).json()
+    emit(made, output, lambda: Text(f"run {plain(made['run'])}"), quiet=quiet, ids=[made["run"]])
+
+
 @hooks.command("create")
 def hook_create(
     workflow: Workflow,

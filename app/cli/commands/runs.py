@@ -15,8 +15,9 @@ from app.cli.documents import parse_labels, parse_params
 from app.cli.moments import clock, duration, elapsed
 from app.cli.output import EXIT_FAILED, EXIT_INTERRUPTED, Format, Output, Quiet, emit, out, plain, say, table
 from app.cli.reasons import reasons
-from app.cli.runview import render, state
+from app.cli.runview import RunView, render, state
 from app.cli.watching import Watched, follow, follow_live
+from app.core.states import NODE_TERMINAL
 from app.errors import NotFound, Unavailable, UsageError
 
 app = typer.Typer(help="Runs of workflows.", no_args_is_help=True)
@@ -50,6 +51,9 @@ def submit(
     watch: Annotated[
         bool, typer.Option("--watch", "-w", help="Show the run until it ends; exit 1 if it fails.")
     ] = False,
+    log: Annotated[
+        bool, typer.Option("--log", help="As --watch, with the log of each node as it ends.")
+    ] = False,
     output: Output = Format.TABLE,
     quiet: Quiet = False,
 ) -> None:
@@ -59,7 +63,7 @@ def submit(
     body |= {name: value for name, value in extra.items() if value is not None}
     with connect() as client:
         path = f"/workflows/{segment(workflow)}/runs"
-        begin(client, path, body, idempotency_key, watch, output, quiet)
+        begin(client, path, body, idempotency_key, watch, output, quiet, log=log)
 
 
 @app.command("list")
@@ -200,15 +204,19 @@ def logs(
         if node is not None:
             _copy_logs(client, run, node, {"attempt": attempt, "item": item, "follow": follow_ or None})
             return
-        for found in client.get(f"/runs/{segment(run)}/nodes")["items"]:
-            name = str(found["name"])
-            if not found.get("attempt") or found.get("items"):
-                continue
-            out().print(Text(f"==> {plain(name)}", style="bold"))
-            try:
-                _copy_logs(client, run, name, {"attempt": attempt, "item": item})
-            except NotFound as error:
-                say(error.message)
+        for found in client.pages(f"/runs/{segment(run)}/nodes", 1000):
+            _node_log(client, run, found, {"attempt": attempt, "item": item})
+
+
+def _node_log(client: Client, run: str, node: dict[str, Any], query: dict[str, Any]) -> None:
+    """The log of a node below its name; nothing where it ran no program, or is a map."""
+    if not node.get("attempt") or node.get("items"):
+        return
+    out().print(Text(f"==> {plain(node['name'])}", style="bold"))
+    try:
+        _copy_logs(client, run, str(node["name"]), query)
+    except NotFound as error:
+        say(error.message)
 
 
 def _copy_logs(client: Client, run: str, node: str, query: dict[str, Any]) -> None:
@@ -231,19 +239,32 @@ def begin(
     watch: bool,
     output: Format,
     quiet: bool,
+    *,
+    log: bool = False,
 ) -> None:
-    """Post what makes a run, and say which; with `watch` until the run ends: raises typer.Exit where it fails."""
+    """Post what makes a run, and say which; with `watch` or `log` until the run ends: raises typer.Exit where it fails.
+
+    Programs get the run as it ended.
+    """
     # A key of our own makes the call safe to repeat when its answer is lost.
     headers = {"idempotency-key": key or str(uuid.uuid4())}
     accepted = client.send("POST", path, body=body, headers=headers, again=True).json()
     run = accepted["run"]
-    if watch and output is Format.TABLE and not quiet:
+    told = output is Format.TABLE and not quiet
+    if log and told:
+        say(f"run {plain(run)}")
+        _watch_logs(client, run)
+    elif watch and told:
         say(f"run {plain(run)}")
         _watch(client, run)
-        return
-    emit(accepted, output, lambda: Text(f"run {plain(run)}"), quiet=quiet, ids=[run])
-    if watch:
-        _exit(_followed(client, run, None))
+    elif (watch or log) and not quiet:
+        record = _followed(client, run, None)
+        emit(record, output, lambda: state(record["status"]))
+        _exit(record)
+    else:
+        emit(accepted, output, lambda: Text(f"run {plain(run)}"), quiet=quiet, ids=[run])
+        if watch or log:
+            _exit(_followed(client, run, None))
 
 
 def _watch(client: Client, run: str) -> None:
@@ -254,6 +275,21 @@ def _watch(client: Client, run: str) -> None:
         raise typer.Exit(EXIT_INTERRUPTED) from None
     if view is not None:
         _exit(dict(view.run))
+
+
+def _watch_logs(client: Client, run: str) -> None:
+    told = set[str]()
+
+    def show(view: RunView) -> None:
+        for node in view.nodes:
+            if node["status"] in NODE_TERMINAL and node["name"] not in told:
+                told.add(node["name"])
+                _node_log(client, run, dict(node), {})
+
+    record = follow(client, run, show)
+    assert record is not None, "no timeout was given"
+    out().print(state(record["status"]))
+    _exit(record)
 
 
 def _followed(client: Client, run: str, timeout: float | None) -> dict[str, Any]:

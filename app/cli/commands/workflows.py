@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -11,9 +12,9 @@ from app.cli.client import connect, segment
 from app.cli.documents import read_object
 from app.cli.moments import clock
 from app.cli.outline import outline
-from app.cli.output import Format, Output, Quiet, emit, plain, table
+from app.cli.output import Format, Output, Quiet, as_json, as_yaml, emit, plain, table
 from app.cli.runview import needs_of
-from app.errors import InvalidInput, Place
+from app.errors import InvalidInput, Place, UsageError
 
 app = typer.Typer(help="Workflow definitions.", no_args_is_help=True)
 
@@ -105,6 +106,32 @@ def get(
         found: dict[str, Any] = client.get(path)
     document: dict[str, Any] = found.get("document", found)
     emit(found, output, lambda: _tree(found, document), quiet=quiet, ids=[name])
+
+
+@app.command()
+def export(
+    name: Name,
+    version: Annotated[
+        int | None, typer.Option("--version", min=1, help="A version; by default the newest.")
+    ] = None,
+    output: Annotated[Format, typer.Option("--output", "-o", help="yaml or json.")] = Format.YAML,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", "-f", metavar="FILE", dir_okay=False, help="By default it is printed."),
+    ] = None,
+) -> None:
+    """The document alone, as `workflow apply` takes it."""
+    path = f"/workflows/{segment(name)}" + (f"/versions/{version}" if version else "")
+    with connect() as client:
+        document: dict[str, Any] = client.get(path)["document"]
+    text = as_json(document) + "\n" if output is Format.JSON else as_yaml(document)
+    if file is None:
+        typer.echo(text, nl=False)
+        return
+    try:
+        file.write_text(text, "utf-8")
+    except OSError as error:
+        raise UsageError(f"cannot write {file}: {error.strerror}") from error
 
 
 def _tree(found: dict[str, Any], document: dict[str, Any]) -> Text:

@@ -7,8 +7,8 @@ if redis.call('XDEL', KEYS[1], ARGV[2]) == 0 then
   return 0
 end
 redis.call('XACK', KEYS[1], ARGV[1], ARGV[2])
-redis.call('XADD', KEYS[2], '*', 'kind', 'trigger', 'id', ARGV[3], 'reason', ARGV[5], 'd', ARGV[4])
+local letter = redis.call('XADD', KEYS[2], '*', 'kind', 'trigger', 'id', ARGV[3], 'reason', ARGV[5], 'd', ARGV[4])
 if redis.call('EXISTS', KEYS[3]) == 1 then
-  redis.call('HSET', KEYS[3], 's', 'dead', 'x', ARGV[5], 'd', ARGV[4])
+  redis.call('HSET', KEYS[3], 's', 'dead', 'x', ARGV[5], 'd', ARGV[4], 'de', letter)
 end
 return 1
