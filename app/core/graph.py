@@ -65,13 +65,18 @@ class Timeouts:
     heartbeat_ms: int = 60_000
 
 
+AT_ONCE = 10_000
+"""Items of a map that are under way at a time, where its document does not say: each has a record from its beginning on, and
+the records of millions that wait for a slot would fill the store."""
+
+
 @dataclass(slots=True, frozen=True)
 class MapSpec:
     """A fan-out over a list; app.core.mapdata says what its items are."""
 
     over: Template | Expression
     """Gives the list, or the rule {count, ...}; use `items` and `rule`."""
-    max_parallel: int | None = None
+    max_parallel: int = AT_ONCE
     tolerate: float = 0.0
     """The share of items that may fail."""
     counted: bool = False
@@ -361,7 +366,7 @@ def _map(spec: Mapping[str, Any]) -> MapSpec:
     over = spec["over"]
     return MapSpec(
         over=expression(over) if isinstance(over, str) else Template(over),
-        max_parallel=spec.get("max_parallel"),
+        max_parallel=spec.get("max_parallel", AT_ONCE),
         tolerate=float(spec.get("tolerate", 0.0)),
         counted=isinstance(over, Mapping),
     )

@@ -45,7 +45,7 @@ def expand(round_: Round, node: NodeDef) -> bool:
     view = round_.node(node.name)
     if view.status is not NodeStatus.RUNNING or round_.doomed(node):
         return False
-    limit = node.map.max_parallel or view.count
+    limit = node.map.max_parallel
     if view.cursor == view.count or view.cursor - view.ok - view.bad >= limit:
         return False
     before, items, env = view.cursor, round_.items(node.name), round_.item_env(node)

@@ -130,8 +130,8 @@ def _pending(
         parent = records.get(node.name, Record())
         if parent.status is NodeStatus.RUNNING:
             live = parent.cursor - parent.ok - parent.bad
-            limit = node.map.max_parallel if node.map is not None else None
-            text = f"{live} items run, at most {limit} at a time" if limit else f"{live} items run before it"
+            limit = node.map.max_parallel if node.map is not None else 0
+            text = f"{live} items are under way, at most {limit} at a time"
             yield Reason(Code.MAX_PARALLEL, text, parent.running, {"live": live, "max_parallel": limit})
             return
     upstream = [
@@ -187,7 +187,7 @@ def _running(node: NodeDef, ref: str, record: Record) -> Reason:
             "succeeded": record.ok,
             "failed": record.bad,
         }
-        text = f"{ended} of {record.count} items have ended, {record.cursor - ended} run"
+        text = f"{ended} of {record.count} items have ended, {record.cursor - ended} are under way"
         return Reason(Code.ITEMS, text, record.running, counts)
     if record.won:
         return Reason(Code.FINALIZING, "its output is accepted; it cleans up", record.won)

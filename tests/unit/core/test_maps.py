@@ -7,6 +7,7 @@ from typing import Any
 import orjson
 import pytest
 
+from app.core.graph import AT_ONCE
 from app.core.mapdata import INLINE_LIST
 from app.core.signals import Signal, SignalKind
 from app.errors import EngineFault
@@ -48,6 +49,14 @@ def test_max_parallel_items_run_at_a_time(world):
     assert "a:2" not in run.nodes, "an item that has not started has no key"
     run.finish("a:1")
     assert [task[0] for task in run.ready] == ["a:0", "a:2"]
+
+
+def test_a_map_of_millions_has_ten_thousand_items_under_way_and_records_of_no_others(world):
+    run = world(mapped({"count": 5_000_000}))
+    assert len(run.ready) == AT_ONCE
+    assert len(run.nodes) == AT_ONCE + 1
+    run.finish("a:7")
+    assert run.ready[-1][0] == f"a:{AT_ONCE}"
 
 
 @pytest.mark.parametrize(("tolerate", "status"), [(0.0, "failed"), (0.24, "failed"), (0.25, "succeeded")])
