@@ -84,7 +84,7 @@ def _handle(round_: Round, signal: Signal) -> None:
         case SignalKind.SETTLED:
             settle(round_, signal.ref, signal.start)
         case SignalKind.EXPAND:
-            if maps.expand(round_, round_.graph.node(signal.ref)):
+            if maps.go_on(round_, signal):
                 finish_node(round_, signal.ref)
         case SignalKind.COLLECT:
             if maps.collect(round_, signal.ref):

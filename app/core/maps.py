@@ -69,6 +69,17 @@ def expand(round_: Round, node: NodeDef) -> bool:
     return _complete(round_, node, view) if view.ok + view.bad == view.count else False
 
 
+def go_on(round_: Round, signal: Signal) -> bool:
+    """An EXPAND signal: start the items from where an earlier decision had to stop. True when that ends the map.
+
+    Where items beyond were started meanwhile, whoever did that left a signal of its own if it had to stop: each item that
+    ends would else leave one more, and all of them stand before a cancel.
+    """
+    if round_.node(signal.ref).cursor != signal.start:
+        return False
+    return expand(round_, round_.graph.node(signal.ref))
+
+
 def _lacks(round_: Round, name: str, view: NodeView, items: mapdata.Items) -> str | None:
     """What must be read before the next item can start, as an EXPAND signal says it; None: nothing."""
     unread = view.cursor < view.kept_items and f"{name}:{view.cursor}" not in round_.view.nodes

@@ -9,7 +9,7 @@ import pytest
 
 from app.core.graph import AT_ONCE
 from app.core.mapdata import INLINE_LIST
-from app.core.signals import Signal, SignalKind
+from app.core.signals import Signal, SignalKind, decode
 from app.errors import EngineFault
 
 
@@ -57,6 +57,21 @@ def test_a_map_of_millions_has_ten_thousand_items_under_way_and_records_of_no_ot
     assert len(run.nodes) == AT_ONCE + 1
     run.finish("a:7")
     assert run.ready[-1][0] == f"a:{AT_ONCE}"
+
+
+def test_however_many_items_end_while_a_map_expands_its_signals_do_not_pile_up(world):
+    run = world(mapped({"count": 1_000_000}, max_parallel=1_000_000), begun=False)
+    run.step()
+    for index in range(20):
+        run.launch(f"a:{index}")
+        run.push(
+            Signal(SignalKind.FAIL, f"a:{index}", attempt=1, type="Broken", message="no", retryable=False)
+        )
+        run.step()
+    run.step()
+    assert [decode(raw).kind for raw in run.inbox].count(SignalKind.EXPAND) <= 2, (
+        "one of them may be out of date"
+    )
 
 
 @pytest.mark.parametrize(("tolerate", "status"), [(0.0, "failed"), (0.24, "failed"), (0.25, "succeeded")])
