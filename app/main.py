@@ -23,7 +23,7 @@ from app.api.table import API, Table
 from app.api.timings import Timings
 from app.core.placement import Placement
 from app.joblogs import check_shared
-from app.nodetypes_files import NodeTypeFiles
+from app.nodetypes_files import Catalogued, NodeTypeFiles
 from app.settings import Settings
 from app.store.store import Store
 
@@ -50,8 +50,9 @@ def create_app(settings: Settings | None = None, *, extra_routes: Sequence[BaseR
         placement = Placement.parse(chosen.executors, chosen.image_allow, files.placed(chosen.nodes_image))
         store = await Store.open(chosen)
         try:
-            await _prepare(store, chosen, files)
-            table.serve(Api.over(store, chosen, timings, document(ROUTES), placement))
+            catalogued = Catalogued(files, store.node_types.install)
+            await _prepare(store, chosen, catalogued)
+            table.serve(Api.over(store, chosen, timings, document(ROUTES), placement, catalogued))
             yield
         finally:
             await store.close()
@@ -69,14 +70,12 @@ def create_app(settings: Settings | None = None, *, extra_routes: Sequence[BaseR
     )
 
 
-async def _prepare(store: Store, settings: Settings, files: NodeTypeFiles) -> None:
+async def _prepare(store: Store, settings: Settings, catalogued: Catalogued) -> None:
     """What must be there before it can serve: the bootstrap key, the node types of the manifests."""
     key = settings.bootstrap_key.get_secret_value()
     if key:
         await store.api_keys.install(key)
-    for ref, node_type in files.types.items():
-        if not await store.node_types.install(node_type):
-            log.error("node type manifest not taken: the version exists with other content", ref=ref)
+    await catalogued.bring_in()
     health = await store.health()
     if not health["durable"]:
         log.warning(

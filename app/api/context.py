@@ -12,6 +12,7 @@ from app.api.timings import Timings
 from app.core.placement import Placement
 from app.core.secrets import SecretRules
 from app.intake import Intake, Listeners
+from app.nodetypes_files import Catalogued
 from app.objects import Objects
 from app.published import PublishedCache
 from app.secretfiles import SecretFiles, secret_rules
@@ -37,6 +38,8 @@ class Api:
     """The OpenAPI document."""
     placement: Placement
     """Where nodes may run: what a document is checked against at publish."""
+    catalogued: Catalogued
+    """Brings node types of files that came since into the catalog."""
     logs: Objects
     """Where the logs of Jobs are."""
     secrets: SecretFiles
@@ -46,7 +49,13 @@ class Api:
 
     @classmethod
     def over(
-        cls, store: Store, settings: Settings, timings: Timings, openapi: bytes, placement: Placement
+        cls,
+        store: Store,
+        settings: Settings,
+        timings: Timings,
+        openapi: bytes,
+        placement: Placement,
+        catalogued: Catalogued,
     ) -> Self:
         """Compose it over an open store."""
         published, listeners = PublishedCache(store.workflows), Listeners(store.workflows)
@@ -62,6 +71,7 @@ class Api:
             timings=timings,
             openapi=openapi,
             placement=placement,
+            catalogued=catalogued,
             logs=Objects(settings.logs_at),
             secrets=SecretFiles(settings),
             secret_rules=secret_rules(settings),

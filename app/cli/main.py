@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from app.cli.commands import backups, control, doctor, others, parts, pools, runs, workflows
+from app.cli.commands import backups, control, doctor, nodes, others, parts, pools, runs, workflows
 from app.cli.output import EXIT_INTERRUPTED, show_error
 from app.errors import HeadraceError, UsageError
 
@@ -23,7 +23,8 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-SERVE, ASK = "Start", "Use (HEADRACE_URL and HEADRACE_API_KEY, else the dev of this directory)"
+SERVE, WRITE = "Start", "Write nodes"
+ASK = "Use (HEADRACE_URL and HEADRACE_API_KEY, else the dev of this directory)"
 
 app.command(rich_help_panel=SERVE)(parts.dev)
 app.command(rich_help_panel=SERVE)(parts.server)
@@ -45,6 +46,7 @@ app.add_typer(others.hooks, name="hook", rich_help_panel=ASK)
 app.add_typer(others.keys, name="key", rich_help_panel=ASK)
 app.add_typer(pools.app, name="pool", rich_help_panel=ASK)
 app.add_typer(others.node_types, name="node-type", rich_help_panel=ASK)
+app.add_typer(nodes.app, name="node", rich_help_panel=WRITE)
 
 
 def run() -> None:

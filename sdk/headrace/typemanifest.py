@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,22 @@ def describe(cls: type[Node]) -> dict[str, Any]:
         "icon": cls.icon,
         "category": cls.category,
         "description": cls.description or _summary(cls),
-        "command": ["{python}", "-m", _module(cls)],
+        "command": _command(cls),
         "config_schema": _schema(cls.Config, "validation"),
         "metadata_schema": _schema(cls.Metadata, "serialization"),
         "resources": dict(cls.resources),
     }
 
 
-def _module(cls: type[Node]) -> str:
-    """The importable module name, also when it runs as __main__."""
+def _command(cls: type[Node]) -> list[str]:
+    """Its module, by the importable name also when it runs as __main__; a script by its file."""
     if cls.__module__ != "__main__":
-        return cls.__module__
-    spec = getattr(sys.modules["__main__"], "__spec__", None)
-    return spec.name.removesuffix(".__main__") if spec else "__main__"
+        return ["{python}", "-m", cls.__module__]
+    main = sys.modules["__main__"]
+    spec = getattr(main, "__spec__", None)
+    if spec is not None:
+        return ["{python}", "-m", spec.name.removesuffix(".__main__")]
+    return ["{python}", os.path.abspath(getattr(main, "__file__", sys.argv[0]))]
 
 
 def _schema(model: Any, mode: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import pytest
 
 from app.core.nodetypes import NodeType
 from app.errors import NotFound
-from app.nodetypes_files import NodeTypeFiles
+from app.nodetypes_files import Catalogued, NodeTypeFiles
 from app.store.store import Store
 
 PATH = "/api/v1/node-types/resize"
@@ -122,3 +122,20 @@ async def test_the_stock_types_are_in_the_catalog_from_the_start_and_can_be_used
     }
     answer = await api.put("/api/v1/workflows/stock", json=document)
     assert answer.status_code == 201, answer.text
+
+
+def test_a_manifest_that_comes_later_is_found_when_it_is_asked_for(tmp_path: Path):
+    files = NodeTypeFiles([tmp_path])
+    placed = files.placed("")
+    assert placed.get("shout@1") is None
+    node_type = _manifest(tmp_path)
+    assert placed["shout@1"] == node_type
+    assert files.command("shout@1") == [sys.executable, "-m", "shout"]
+
+
+async def test_the_catalog_takes_a_manifest_that_came_while_the_server_runs(store: Store, tmp_path: Path):
+    catalogued = Catalogued(NodeTypeFiles([tmp_path]), store.node_types.install)
+    await catalogued.bring_in()
+    _manifest(tmp_path)
+    await catalogued.bring_in()
+    assert "shout@1" in await store.node_types.catalog()

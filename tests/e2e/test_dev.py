@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import stat
+import subprocess
+import sys
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
@@ -121,3 +124,31 @@ async def test_the_same_webhook_100_times_at_once_is_one_run_with_one_receipt(de
     run = orjson.loads(receipt)["receipts"][0]["run"]
     assert (await api.ended(run, 20))["status"] == "succeeded"
     assert [record["id"] for record in await api.pages("/runs", workflow="hooked")] == [run]
+
+
+async def test_a_node_of_ones_own_runs_in_the_dev_that_is_up(dev: Dev, connect: Connect, tmp_path: Path):
+    ready = await asyncio.to_thread(dev.start)
+    api = connect(ready)
+    await asyncio.to_thread(headrace, ready, tmp_path, "node", "init", "my_node")
+    types = dev.data / "node-types"
+    await asyncio.to_thread(headrace, ready, tmp_path, "node", "register", "my_node.py", "--to", str(types))
+    (dev.data / "data" / "own.ndjson").write_text('{"id": "kettle", "price": 100}\n')
+    config = {"uri": "file:own.ndjson", "percent": 5}
+    output = {"count": "${{ nodes.a.metadata.count }}"}
+    document = {"name": "own", "nodes": {"a": {"type": "my-node", "config": config}}, "output": output}
+    run = await start_run(api, document)
+
+    async def ended() -> dict[str, Any] | None:
+        found = await api.get(f"/runs/{run}")
+        return found if found["status"] not in ("queued", "running") else None
+
+    found = await until(ended, 60)
+    assert found is not None
+    assert (found["status"], found["output"]) == ("succeeded", {"count": 1})
+
+
+def headrace(ready: Ready, directory: Path, *arguments: str) -> None:
+    """The command as a person would use it, against the dev that is ready."""
+    environment = {**os.environ, "HEADRACE_URL": ready.url, "HEADRACE_API_KEY": ready.api_key}
+    command = [sys.executable, "-m", "app.cli.main", *arguments]
+    subprocess.run(command, cwd=directory, env=environment, check=True, capture_output=True)

@@ -31,6 +31,7 @@ def _shown(node_type: NodeType) -> dict[str, Any]:
 
 async def list_node_types(call: Call, api: Api) -> ASGIApp:
     """GET /node-types: the newest version of each."""
+    await api.catalogued.bring_in()
     found = await api.store.node_types.newest()
     return sliced(call, [_shown(each) for each in found])
 
@@ -40,11 +41,13 @@ async def get_node_type(call: Call, api: Api) -> ASGIApp:
     ref = parse_ref(call.params["name"])
     if ref is None:
         raise NotFound(f"There is no node type {call.params['name']}.")
+    await api.catalogued.bring_in()
     return json_reply(_shown(await api.store.node_types.get(*ref)))
 
 
 async def list_node_type_versions(call: Call, api: Api) -> ASGIApp:
     """GET /node-types/{name}/versions, the newest first."""
+    await api.catalogued.bring_in()
     found = await api.store.node_types.versions(call.params["name"])
     return sliced(call, [_shown(each) for each in found])
 

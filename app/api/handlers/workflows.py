@@ -101,6 +101,7 @@ async def _checked(call: Call, api: Api, name: str) -> dict[str, Any]:
         raise InvalidInput(
             places=[Place("/name", f"the name in the document must be the one in the path, {name}")]
         )
+    await api.catalogued.bring_in()
     node_types = await api.store.node_types.catalog()
 
     def judge() -> dict[str, Any]:

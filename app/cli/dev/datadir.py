@@ -16,7 +16,7 @@ from app.errors import UsageError
 
 
 class DataDir:
-    """Everything one dev keeps. Below `root`: valkey/, data/, logs/, api_key, port, lock, ready.json."""
+    """Everything one dev keeps. Below `root`: valkey/, data/, logs/, node-types/, api_key, port, lock, ready.json."""
 
     def __init__(self, root: Path) -> None:
         self.root = root.resolve()
@@ -25,13 +25,15 @@ class DataDir:
         self.logs = self.root / "logs"
         self.engine_logs = self.logs / "engine"
         """What API, workers and so on write; nodes write elsewhere below `logs`."""
+        self.node_types = self.root / "node-types"
+        """Manifests of node types of one's own; API and workers read them."""
         self.ready = self.root / "ready.json"
 
     def make(self) -> None:
         """Create the directories. Raises UsageError where that is not possible."""
         try:
             self.root.mkdir(parents=True, exist_ok=True, mode=0o700)
-            for directory in (self.data, self.logs, self.engine_logs):
+            for directory in (self.data, self.logs, self.engine_logs, self.node_types):
                 directory.mkdir(exist_ok=True)
         except OSError as error:
             raise UsageError(f"cannot use {self.root} as data directory: {error.strerror}") from error

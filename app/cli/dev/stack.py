@@ -112,6 +112,9 @@ class Stack:
             data_uri=f"file:{directory.data}",
             data_roots=",".join(root for root in roots if root),
             log_dir=directory.logs,
+            node_types=os.pathsep.join(
+                part for part in (str(directory.node_types), given.node_types) if part
+            ),
         )
 
     def _environment(self) -> dict[str, str]:
@@ -125,6 +128,7 @@ class Stack:
             "HEADRACE_DATA_URI": settings.data_uri,
             "HEADRACE_DATA_ROOTS": settings.data_roots,
             "HEADRACE_LOG_DIR": str(settings.log_dir),
+            "HEADRACE_NODE_TYPES": settings.node_types,
             "PYTHONUNBUFFERED": "1",
         }
 
