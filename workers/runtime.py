@@ -112,6 +112,7 @@ class Runtime:
             "capacity": self.settings.worker_capacity,
         }
         await self.store.workers.announce(self.id, record)
+        await self.store.tallies.flush()
 
     def _places(self) -> list[str]:
         """Where launches of ours are recorded beside this machine."""
@@ -142,6 +143,7 @@ class Runtime:
             await self.cronjobs.close()
         await self.executor.close()
         try:
+            await self.store.tallies.flush()
             await self.store.workers.withdraw(self.id)
         except HeadraceError:
             log.warning("the store is away; this worker's record ends by itself")

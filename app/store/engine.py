@@ -13,6 +13,7 @@ from app.core.decide import wanted
 from app.core.graph import Graph
 from app.core.pools import Waiting, pools_of
 from app.core.signals import Signal, SignalKind, decode, encode
+from app.core.tally import Tally
 from app.core.tasks import Task, timer_member
 from app.core.view import NODE_FIELDS, RUN_FIELDS, Changes, JoinCount, NodeView, RunView, View
 from app.errors import CommitConflict, EngineFault, NewerSignal
@@ -103,11 +104,13 @@ class Engine:
         admission: Admission,
         *,
         pack_ms: int = 0,
+        tally: Tally | None = None,
     ) -> None:
         self._batcher = batcher
         self._keys = keys
         self._graph = graph
         self._admission = admission
+        self._tally = tally or Tally()
         self._pack_ms = pack_ms
         """How long after its end a run is looked at for packing and removal."""
 
@@ -198,6 +201,7 @@ class Engine:
         reply = await self._batcher.script(COMMIT, names, args, run)
         if reply[0] != 1:
             raise CommitConflict(f"run {run}: {reply[1:]!r}")
+        self._tally.count(loaded.view, changes, loaded.now)
         return reply[2]
 
     async def signal(self, run: str, signal: Signal) -> bool:

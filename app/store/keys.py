@@ -57,6 +57,7 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | h:DIGEST | string | hooks | - | sha256 of a hook's token -> "workflow id" |
 | nt:NAME | hash | node types | - | version -> the node type as JSON |
 | node-types | hash | node types | - | name -> newest version |
+| tallies | hash | workers | - | what ended, counted for /metrics: the names of app/core/tally.py -> count |
 | keys | hash | API keys | - | key id -> {hash, scopes, prefix, created} as JSON |
 | secret | string | first start | - | 32 random bytes that sign node tokens |
 | workers | zset | worker | - | worker id -> ms until which it is live |
@@ -108,6 +109,7 @@ class Keys:
         self.workers = f"{tag}:workers"
         self.worker_info = f"{tag}:worker-info"
         self.arq_queue = f"{tag}:arq"
+        self.tallies = f"{tag}:tallies"
 
     def pool(self, name: str) -> str:
         return f"{self.tag}:pool:{name}"

@@ -7,6 +7,7 @@ from typing import Any, Self
 
 from redis.exceptions import ResponseError
 
+from app.core.tally import Tally
 from app.objects import Objects
 from app.settings import Settings
 from app.store.admission import Admission
@@ -39,6 +40,7 @@ from app.store.runs import Runs
 from app.store.schedules import Schedules
 from app.store.streams import SharedStream
 from app.store.takeover import Takeover
+from app.store.tallies import Tallies
 from app.store.triggers import Triggers
 from app.store.why import Why
 from app.store.workers import Workers
@@ -80,12 +82,16 @@ class Store:
         self.map_items = MapItems(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
+        tally = Tally()
+        self.tallies = Tallies(self.batcher, self.keys, tally)
         pack_ms = round(settings.pack_after * 1000)
         self.admission = Admission(
             self.batcher, self.keys, self.graphs.get,
             global_slots=settings.global_slots, pool_slots=settings.pool_slots, lease_ms=lease_ms,
         )  # fmt: skip
-        self.engine = Engine(self.batcher, self.keys, self.graphs.get, self.admission, pack_ms=pack_ms)
+        self.engine = Engine(
+            self.batcher, self.keys, self.graphs.get, self.admission, pack_ms=pack_ms, tally=tally
+        )
         self.pools = Pools(self.batcher, self.keys, self.admission, self.graphs.get)
         self.mending = Mending(self.batcher, self.keys, self.admission, self.graphs.get)
         self.calls = Calls(self.batcher, self.keys, lease_ms)

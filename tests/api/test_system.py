@@ -68,6 +68,15 @@ async def test_metrics_have_the_route_and_never_a_run_id(api: httpx.AsyncClient)
     )
     assert "r1m85y0n3dt13h79zs2kd" not in text
     assert "headrace_build_info" in text
+    for name in (
+        "jobs_active",
+        "runs_total",
+        "run_duration_seconds",
+        "node_runs_total",
+        "queue_depth",
+        "pool_slots",
+    ):
+        assert f"# TYPE headrace_{name.removesuffix('_total')}" in text, name
 
 
 @pytest.fixture

@@ -146,6 +146,13 @@ async def test_a_node_of_ones_own_runs_in_the_dev_that_is_up(dev: Dev, connect: 
     assert found is not None
     assert (found["status"], found["output"]) == ("succeeded", {"count": 1})
 
+    async def counted() -> bool:
+        async with httpx.AsyncClient(base_url=ready.url) as http:
+            text = (await http.get("/metrics")).text
+        return 'headrace_node_runs_total{node_type="my-node",status="succeeded"} 1.0' in text
+
+    assert await until(counted, 20)
+
 
 def headrace(ready: Ready, directory: Path, *arguments: str) -> None:
     """The command as a person would use it, against the dev that is ready."""

@@ -24,6 +24,7 @@ ATTRIBUTES = {
     "schedules": "{headrace:0}:schedules", "listening": "{headrace:0}:listening",
     "secret": "{headrace:0}:secret", "resumed": "{headrace:0}:resumed", "audit": "{headrace:0}:audit",
     "workers": "{headrace:0}:workers", "worker_info": "{headrace:0}:worker-info", "arq_queue": "{headrace:0}:arq",
+    "tallies": "{headrace:0}:tallies",
 }  # fmt: skip
 CALLS = {
     "pool": (["global"], "{headrace:0}:pool:global"),

@@ -14,7 +14,9 @@ from starlette.types import ASGIApp
 from app.api import docs
 from app.api.context import Api
 from app.api.http import JSON_TYPE, Call, Reply, json_reply, text_reply
+from app.api.tallied import families
 from app.core.nodetypes import NodeType
+from app.core.pools import GLOBAL
 from app.core.spec import workflow_schema
 from app.errors import NotFound, Unavailable
 
@@ -61,9 +63,11 @@ async def _families(api: Api) -> list[Metric]:
         for pool, total in (await api.store.pools.slots()).items():
             slots.add_metric([pool, "total"], total)
             slots.add_metric([pool, "used"], used.get(pool, 0))
+        counts = await api.store.tallies.read()
     except Unavailable:
         return [build]
-    return [build, depth, slots]
+    jobs = GaugeMetricFamily("headrace_jobs_active", "Node runs that hold a slot.", used.get(GLOBAL, 0))
+    return [build, depth, slots, jobs, *families(counts)]
 
 
 def _version() -> str:
