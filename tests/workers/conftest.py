@@ -185,7 +185,7 @@ class Site:
     async def node(self, run: str, ref: str) -> dict[str, Any]:
         return await self.store.runs.node(run, ref)
 
-    async def until(self, condition: Condition, what: str, seconds: float = 30) -> Any:
+    async def until(self, condition: Condition, what: str, seconds: float = 60) -> Any:
         deadline = time.monotonic() + seconds
         while not (value := await condition()):
             assert time.monotonic() < deadline, f"not seen within {seconds} s: {what}"
