@@ -23,7 +23,22 @@ def why_node(
     if record.status in NODE_TERMINAL:
         return list(_ended(graph, node, record, records))
     found = [*_of_run(run, facts), *_live(graph, run, node, ref, record, records, facts)]
+    if ref == node.name:
+        found += _items(graph, run, node, records, facts)
     return found + list(_installation(facts, waits=record.status is not NodeStatus.RUNNING))
+
+
+def _items(
+    graph: Graph, run: RunRecord, node: NodeDef, records: Mapping[str, Record], facts: Facts
+) -> Iterator[Reason]:
+    """Of a map, what the items that `records` has wait for."""
+    for ref, record in records.items():
+        name, item = split_ref(ref)
+        if name != node.name or item is None:
+            continue
+        for reason in _live(graph, run, node, ref, record, records, facts):
+            text = f"item {item} is {record.status}: {reason.detail}"
+            yield Reason(reason.code, text, reason.since, {"item": item, **reason.more})
 
 
 def why_run(
@@ -39,7 +54,9 @@ def why_run(
         if record.status in NODE_TERMINAL or record.status is NodeStatus.PENDING:
             continue
         first = next(_live(graph, run, graph.node_of(ref), ref, record, records, facts))
-        members = {"node": split_ref(ref)[0], "status": str(record.status), "reason": str(first.code)}
+        name, item = split_ref(ref)
+        members = {"node": name, "status": str(record.status), "reason": str(first.code)}
+        members |= {} if item is None else {"item": item}
         found.append(Reason(Code.NODE, f"'{ref}' is {record.status}: {first.detail}", first.since, members))
         named += 1
     if more:

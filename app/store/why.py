@@ -28,6 +28,8 @@ PAGE = 1000
 NO_GRAPH = Graph("", 0, [], {}, [], None)
 FEW = 5
 """Runs with a place that are named to one that waits."""
+LOOKED_AT_ITEMS = 100
+"""Items of a map that are looked at for one that waits."""
 RUN_FIELDS = ("s", "w", "v", "c", "b", "z", "pz", "x", "qz", "ck", "cl")
 
 Place = Callable[[str, str, str], Awaitable[dict[str, Any] | None]]
@@ -57,6 +59,8 @@ class Why:
         """Why a run does not go on, or how it came to its end. Raises NotFound."""
         record, graph = await self._run(run)
         records, more = await self._told(record, graph)
+        for name in [ref for ref, each in records.items() if _goes_over_items(each)][:MOST_NAMED]:
+            records |= await self._waiting_item(run, name, records[name])
         ready = next((ref for ref, each in records.items() if each.status is NodeStatus.READY), None)
         facts = await self._facts(run, ready, prefix)
         return _shown(why_run(graph, record, records, facts, more))
@@ -71,7 +75,9 @@ class Why:
         if item is not None and not (graph.node(name).map and item < (records[name].count or item + 1)):
             raise NotFound(f"Node '{name}' has no item {item}.")
         await self._blocked(run, graph, name, records)
-        waits = ref if records[ref].status is NodeStatus.READY else None
+        if item is None and _goes_over_items(records[ref]):
+            records |= await self._waiting_item(run, ref, records[ref])
+        waits = next((each for each in records if _waits(each, ref, records[each])), None)
         return _shown(why_node(graph, record, ref, records, await self._facts(run, waits, prefix)))
 
     def of_archived(self, run: dict[str, Any]) -> list[dict[str, Any]]:
@@ -138,6 +144,16 @@ class Why:
                     more += 1
         return found, more
 
+    async def _waiting_item(self, run: str, name: str, record: Record) -> dict[str, Record]:
+        """The item of a map that says most about why it does not go on: of those that began last, one that has no slot yet."""
+        refs = [f"{name}:{item}" for item in range(max(record.cursor - LOOKED_AT_ITEMS, 0), record.cursor)]
+        found = await self._records(run, refs)
+        for status in (NodeStatus.READY, NodeStatus.WAITING, NodeStatus.STARTING):
+            for ref, each in found.items():
+                if each.status is status:
+                    return {ref: each}
+        return {}
+
     async def _blocked(self, run: str, graph: Graph, name: str, records: dict[str, Record]) -> None:
         """Go on upwards from what is blocked, to the failures that block it."""
         seen, work = {name}, [name]
@@ -155,6 +171,15 @@ class Why:
         )
         place = await self._place(run, ready, prefix) if ready is not None else None
         return Facts(now, len(live), findings, await depth, place, ready or "")
+
+
+def _goes_over_items(record: Record) -> bool:
+    return record.status is NodeStatus.RUNNING and record.cursor > record.ok + record.bad
+
+
+def _waits(ref: str, asked: str, record: Record) -> bool:
+    """Whether this is the node run that was asked about, or an item of it, and waits for its turn."""
+    return record.status is NodeStatus.READY and (ref == asked or ref.startswith(f"{asked}:"))
 
 
 def _upstream(graph: Graph, name: str) -> list[str]:

@@ -118,3 +118,15 @@ async def test_what_came_from_the_cache_says_of_which_run(store: Store, hand):
     await hand.decide()
     (reason,) = await store.why.node(await hand.begin(nodes), "a")
     assert (reason["code"], reason["cached_from"]["run"]) == ("succeeded", first)
+
+
+async def test_a_map_tells_what_an_item_of_it_waits_for(store: Store, hand):
+    await store.workers.announce("w1", {"host": "here", "pid": 1})
+    run = await hand.begin({"m": {"type": "step", "map": {"over": [1, 2]}}})
+    await hand.started(run, "m:0")
+    items, pool, *_ = await store.why.node(run, "m")
+    assert (items["code"], pool["code"], pool["pool"], pool["item"]) == ("items", "pool", "global", 1)
+    assert "item 1 is ready: the pool 'global' has 1 of 1 slots taken" in pool["detail"]
+    assert [(holder["node"], holder["item"]) for holder in pool["holders"]] == [("m", 0)]
+    whole, item = await store.why.run(run)
+    assert (whole["reason"], item["reason"], item["item"]) == ("items", "pool", 1)

@@ -130,7 +130,7 @@ def test_a_back_off_tells_until_when_and_what_failed(world):
 
 def test_a_map_counts_its_items_and_one_that_has_not_begun_names_the_limit(world):
     run = world({"m": {"type": "step", "map": {"over": [1, 2, 3], "max_parallel": 1}}})
-    assert codes(ask(run, "m")) == ["items"]
+    assert codes(ask(run, "m")) == ["items", "turn"]
     (reason,) = ask(run, "m:2")
     assert (reason.code, reason.more) == (Code.MAX_PARALLEL, {"live": 1, "max_parallel": 1})
 
