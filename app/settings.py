@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import Literal
 
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 PACKAGED_NODE_TYPES = "headrace_nodes"
@@ -138,6 +138,13 @@ class Settings(BaseSettings):
     log_level: str = "info"
     log_format: str = "console"
     """console or json."""
+
+    @field_validator("redis_url")
+    @classmethod
+    def _can_be_connected_to(cls, value: SecretStr) -> SecretStr:
+        if not value.get_secret_value().startswith(("redis://", "rediss://", "unix://")):
+            raise ValueError("redis://, rediss:// or unix:// is expected")
+        return value
 
     @property
     def logs_at(self) -> str:

@@ -182,9 +182,11 @@ async def work(settings: Settings, make_executor: MakeExecutor) -> int:
 
 async def _open(settings: Settings, stop: asyncio.Event) -> Store | None:
     """The store, once it answers; None when it does not come or we are told to stop."""
-    for _ in range(START_TRIES):
+    for tries in range(START_TRIES):
         if stop.is_set():
             return None
+        if tries == 1:
+            log.warning("the store does not answer; trying again")
         try:
             return await Store.open(settings)
         except StoreUnavailable:

@@ -52,11 +52,13 @@ def server(
 
     import uvicorn
 
+    from app.api.startup import SaysWhy
     from app.collector import tune_collector
+    from app.main import create_app
 
     settings = Settings()
     config = uvicorn.Config(
-        "app.main:create_app",
+        lambda: SaysWhy(create_app(settings)),
         factory=True,
         host=host or settings.host,
         port=settings.port if port is None else port,
