@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
+from time import monotonic
 
 import structlog
 
@@ -25,7 +26,7 @@ from app.errors import HeadraceError, NotFound, StoreUnavailable, Unavailable
 from app.settings import Settings
 from app.store.admission import Asking, Heads
 from app.store.store import Store
-from workers.executors.base import Executor, Launch
+from workers.executors.base import NEVER, Executor, Launch
 from workers.executors.router import Router
 from workers.expected import Expected
 
@@ -48,6 +49,8 @@ class Turn:
     """Promised to them."""
     left: set[Lane] = field(default_factory=set[Lane])
     """Lanes of those that do not ask: they are filed before the next look, all in one call."""
+    at: float = field(default_factory=monotonic)
+    """When it was asked, before the store answered."""
 
 
 class Dispatcher:
@@ -125,38 +128,39 @@ class Dispatcher:
             self._unfiled |= turn.left
             self._bell.set()
         for each, verdict in zip(turn.asking, verdicts, strict=True):
-            self._answered(each.waiting, verdict, graph)
+            self._answered(each.waiting, verdict, graph, turn.at)
 
-    def _answered(self, waiting: Waiting, verdict: int, graph: Graph) -> None:
+    def _answered(self, waiting: Waiting, verdict: int, graph: Graph, at: float) -> None:
         if verdict == 1:
-            self._launch(waiting.task, graph)
+            self._launch(waiting.task, graph, at)
         elif verdict == 0:
             self._waits |= {pool for pool, _ in waiting.lane.pools}
 
     async def _ask(self, heads: Heads, asking: Sequence[Asking], places: Counter[Executor]) -> None:
         """Ask for slots for what was chosen from the queue, submit what gets them."""
         self._reserved.update(places)
+        at = monotonic()
         try:
             verdicts = await self._store.admission.admit(asking, heads.now, lanes=heads.lanes)
             for (each, _), verdict in zip(asking, verdicts, strict=True):
-                self._answered(each, verdict, heads.graphs[(each.lane.workflow, each.version)])
+                self._answered(each, verdict, heads.graphs[(each.lane.workflow, each.version)], at)
         finally:
             self._reserved -= places
 
-    def _launch(self, task: Task, graph: Graph) -> None:
+    def _launch(self, task: Task, graph: Graph, live_at: float = NEVER) -> None:
         if task in self._submitting:
             return
         self._submitting.add(task)
         self.expected.add(task.run, graph, task.ref)
-        running = asyncio.create_task(self._submit(task, graph))
+        running = asyncio.create_task(self._submit(task, graph, live_at))
         self._tasks.add(running)
         running.add_done_callback(self._tasks.discard)
 
-    async def _submit(self, task: Task, graph: Graph) -> None:
+    async def _submit(self, task: Task, graph: Graph, live_at: float) -> None:
         """Hand a task to the executor; its submission stays leased to us until that is done."""
         try:
             node = graph.node_of(task.ref)
-            launch = Launch(task, graph, node, partial(self._environment, task, graph))
+            launch = Launch(task, graph, node, partial(self._environment, task, graph), live_at)
             await self._executor.submit(launch)
         except StoreUnavailable:
             log.warning("the store is away; the submission is taken up again", task=task.encode())

@@ -27,7 +27,7 @@ def pod(cluster, namespace: str) -> dict[str, Any]:
     """The pod of one of our Jobs."""
     pattern = Pattern("headrace", namespace, "shop", 1, GRAPH.node("work"), cluster.image("busybox:1"), (),
                       Resources(), PodSpec(run_as_user=65532))  # fmt: skip
-    template = Stencil(pattern).job(Task("r0123", "work", 1, 0), {})["spec"]["template"]
+    template = json.loads(Stencil(pattern).job(Task("r0123", "work", 1, 0), {}))["spec"]["template"]
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "work"}, "spec": template["spec"]}
 
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from time import monotonic
 from typing import Any, cast
 
+import orjson
 import pytest
 
 from app.core.graph import compile_graph
@@ -16,10 +18,10 @@ from app.core.tasks import Task
 from app.errors import Unavailable
 from app.settings import Settings
 from app.store.workers import Lived, NodeState
-from workers.executors.base import Launch
+from workers.executors.base import NEVER, Launch
 from workers.executors.kubernetes import executor as module
 from workers.executors.kubernetes.client import Cluster, ClusterError, Unreachable
-from workers.executors.kubernetes.executor import KubernetesExecutor
+from workers.executors.kubernetes.executor import FRESH, KubernetesExecutor
 from workers.executors.naming import INSTANCE
 from workers.executors.naming import TASK as TASK_NAME
 from workers.executors.rate import Backoff
@@ -29,6 +31,7 @@ GRAPH = compile_graph({"name": "shop", "nodes": {"work": {"image": "x:1"}}}, ver
 MISSING = ClusterError(404, "NotFound", "no such Job")
 FULL = ClusterError(403, "Forbidden", "exceeded quota: small")
 STARTING = NodeState(NodeStatus.STARTING, 1, 0, "", launched=False)
+OVER = NodeState(NodeStatus.CANCELLED, 1, 0, "", launched=False)
 MUST_STOP = NodeState(NodeStatus.STARTING, 1, 0, "cancelled", launched=False)
 
 
@@ -43,15 +46,15 @@ class Server:
         """To create a Job."""
         self.looked = 0
 
-    async def create_job(self, job: dict[str, Any]) -> dict[str, Any]:
+    async def create_job(self, body: bytes) -> None:
         self.asked += 1
         if self.creating:
             raise self.creating.popleft()
+        job = orjson.loads(body)
         name = job["metadata"]["name"]
         if name in self.jobs:
             raise ClusterError(409, "AlreadyExists", "it is there")
         self.jobs[name] = job
-        return job
 
     async def get_job(self, name: str) -> dict[str, Any]:
         self.looked += 1
@@ -71,8 +74,11 @@ class Store:
         self.after_hindrance = STARTING
         """Its state once something was told that hinders it."""
         self.told: list[str] = []
+        self.asked = 0
+        """What state a launch is in."""
 
     async def states(self, _tasks: list[Task]) -> list[NodeState]:
+        self.asked += 1
         return [self.state]
 
     async def goes_on(self, task: Task) -> bool:
@@ -98,13 +104,13 @@ class Desk:
     async def _report(self, run: str, signal: Signal, lived: Lived | None = None) -> None:
         self.ends.append(signal)
 
-    async def submit(self, **settings: Any) -> None:
+    async def submit(self, live_at: float = NEVER, **settings: Any) -> None:
         """As another worker with these settings would."""
         ours = Settings(prefix="hr", **settings)
         placement = Placement.parse("kubernetes", "*", {})
         executor = KubernetesExecutor(cast("Any", self.store), "w1", ours, placement, self._report)
         async with asyncio.timeout(20):
-            await executor.submit(Launch(TASK, GRAPH, GRAPH.node("work"), dict))
+            await executor.submit(Launch(TASK, GRAPH, GRAPH.node("work"), dict, live_at))
 
 
 @pytest.fixture
@@ -138,6 +144,27 @@ async def test_a_launch_that_must_stop_when_it_is_taken_up_again_ends(desk: Desk
     desk.store.state = MUST_STOP
     await desk.submit()
     assert is_told_lost(desk)
+
+
+async def test_a_launch_that_was_just_admitted_gets_its_job_without_another_question(desk: Desk):
+    await desk.submit(live_at=monotonic())
+    assert (len(desk.server.jobs), desk.store.asked) == (1, 0)
+
+
+@pytest.mark.parametrize("live_at", [NEVER, monotonic() - FRESH - 1], ids=["taken over", "held up"])
+async def test_a_launch_that_is_over_gets_no_job(desk: Desk, live_at: float):
+    """Rule 12: between its admission and its Job its worker was held up, or died."""
+    desk.store.state = OVER
+    await desk.submit(live_at)
+    assert (desk.server.asked, desk.store.asked) == (0, 1)
+
+
+async def test_before_each_further_try_the_store_is_asked(desk: Desk):
+    """However fresh the admission was: the cluster may have refused the first try after a long while."""
+    desk.server.creating.append(FULL)
+    desk.store.after_hindrance = OVER
+    await desk.submit(live_at=monotonic())
+    assert desk.server.asked == 1
 
 
 async def test_the_end_of_a_launch_that_has_its_job_is_left_to_the_watch(desk: Desk):

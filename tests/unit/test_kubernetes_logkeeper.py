@@ -91,7 +91,7 @@ class House:
         self.server: Any = Server()
         self.known: dict[Task, Known] = {}
         self.objects = Objects(f"file:{folder}")
-        self._observer: Any = SimpleNamespace(known=self.known)
+        self._observer: Any = SimpleNamespace(known=self.known, take_news=lambda: set(self.known))
         self._settings = Settings(log_uri=f"file:{folder}")
 
     def log(self, number: int) -> JobLog:

@@ -11,6 +11,7 @@ from app.core.signals import Signal
 from app.core.tasks import Task
 from app.store.workers import LINGER_MS, Lived
 
+NEVER = float("-inf")
 LINGER = LINGER_MS / 1000
 """Seconds that a process, a container or a Job may go on after its attempt has ended."""
 
@@ -29,6 +30,8 @@ class Launch:
 
     A call, since a token costs a signature: an executor that starts nothing does not pay for one.
     """
+    live_at: float = NEVER
+    """time.monotonic() at which the store admitted it, and so knew it as live; NEVER where that was not asked."""
 
 
 class Report(Protocol):

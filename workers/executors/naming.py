@@ -5,6 +5,7 @@ It carries itself twice: as labels, which people select by, and exactly as TASK,
 
 from __future__ import annotations
 
+import re
 from hashlib import blake2b
 
 from app.core.tasks import Task, split_ref
@@ -15,6 +16,7 @@ SPEC = "headrace.dev/spec"
 """The digest of what runs, without the token: the same launch has the same."""
 INSTANCE = "app.kubernetes.io/instance"
 MANAGED = "app.kubernetes.io/managed-by"
+_LABEL = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 
 
 def launch_name(instance: str, task: Task) -> str:
@@ -29,24 +31,33 @@ def launch_name(instance: str, task: Task) -> str:
 
 def label(value: str) -> str:
     """The nearest label value: at most 63 of letters, digits, - _ . beginning and ending with a letter or digit."""
+    if _LABEL.fullmatch(value):
+        return value
     kept = "".join(char if char.isascii() and (char.isalnum() or char in "-_.") else "-" for char in value)
     return kept[:63].strip("-_.")
 
 
 def labels(instance: str, workflow: str, type: str | None, task: Task) -> dict[str, str]:
     """The labels of a launch of a node type ("name@version"; None: the node names its image)."""
-    node, item = split_ref(task.ref)
-    found = {
+    return {
         "app.kubernetes.io/name": "headrace-node",
         "app.kubernetes.io/component": label((type or "image").partition("@")[0]),
         INSTANCE: label(instance),
         MANAGED: "headrace",
+        "headrace.dev/node": label(split_ref(task.ref)[0]),
+        "headrace.dev/workflow": label(workflow),
+        **own_labels(task),
+    }
+
+
+def own_labels(task: Task) -> dict[str, str]:
+    """Of the labels of a launch those that no other launch of its node has."""
+    found = {
         "headrace.dev/run": label(task.run),
-        "headrace.dev/node": label(node),
         "headrace.dev/attempt": str(task.attempt),
         "headrace.dev/launch": str(task.launch),
-        "headrace.dev/workflow": label(workflow),
     }
+    item = split_ref(task.ref)[1]
     if item is not None:
         found["headrace.dev/item"] = str(item)
     return found

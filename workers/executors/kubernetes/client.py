@@ -17,12 +17,16 @@ import aiohttp
 import orjson
 from kubernetes_asyncio.client import Configuration
 from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
+from yarl import URL
 
 from app.errors import HeadraceError, UsageError
 from app.settings import Settings
 
 MAX_CONNECTIONS = 250
-MERGE_PATCH = "application/merge-patch+json"
+JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
+BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
+"""What an answer may be that nobody reads: the server then writes the object's metadata alone."""
+CREATED, REDIRECT, NOT_OURS = 201, 300, 502
 UNAUTHORIZED, FORBIDDEN, MISSING, CONFLICT, GONE, TOO_MANY = 401, 403, 404, 409, 410, 429
 JOBS, PODS, EVENTS, LEASES = "batch/v1", "v1", "v1", "coordination.k8s.io/v1"
 
@@ -70,7 +74,8 @@ async def configuration(settings: Settings) -> Configuration:
     return found
 
 
-def _tls(config: Configuration) -> ssl.SSLContext | bool:
+def tls(config: Configuration) -> ssl.SSLContext | bool:
+    """How a client of ours meets the API server: its authority, our certificate."""
     if not str(config.host).startswith("https"):
         return True
     context = ssl.create_default_context(cafile=config.ssl_ca_cert)
@@ -90,8 +95,10 @@ class Cluster:
         self._config = config
         self._host = str(config.host).rstrip("/")
         self._timeout = timeout
+        self._limit = aiohttp.ClientTimeout(total=timeout)
+        self._jobs = URL(self.url(JOBS, "jobs"), encoded=True)
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=_tls(config)),
+            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=tls(config)),
             read_bufsize=1 << 21,
             auto_decompress=True,
         )
@@ -115,9 +122,9 @@ class Cluster:
         """The address of a kind of objects that belong to no namespace."""
         return f"{self._host}/apis/{group}/{kind}"
 
-    async def _headers(self, content_type: str | None = None) -> dict[str, str]:
+    async def _headers(self, content_type: str | None = None, accept: str = JSON) -> dict[str, str]:
         token: Any = await self._config.get_api_key_with_prefix("BearerToken")
-        headers = {"Accept": "application/json", "User-Agent": "headrace"}
+        headers = {"Accept": accept, "User-Agent": "headrace"}
         if token:
             headers["Authorization"] = token
         if content_type:
@@ -131,19 +138,24 @@ class Cluster:
         body: Any = None,
         *,
         params: Mapping[str, str] | None = None,
-        content_type: str = "application/json",
+        content_type: str = JSON,
     ) -> dict[str, Any]:
         """One call, once; the object it answers with. Raises ClusterError, Unreachable."""
         data = None if body is None else orjson.dumps(body)
-        headers = await self._headers(content_type if data is not None else None)
-        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        return _checked(*await self._exchange(method, url, data, params=params, content_type=content_type))
+
+    async def _exchange(
+        self, method: str, url: str | URL, data: bytes | None, *, params: Mapping[str, str] | None = None,
+        content_type: str = JSON, accept: str = JSON,
+    ) -> tuple[int, Mapping[str, str], bytes]:  # fmt: skip
+        """One request and its answer: status, headers, content. Raises Unreachable."""
+        headers = await self._headers(content_type if data is not None else None, accept)
         try:
             async with self._session.request(
-                method, url, data=data, params=params, headers=headers, timeout=timeout,
+                method, url, data=data, params=params, headers=headers, timeout=self._limit,
                 server_hostname=self._config.tls_server_name, proxy=self._config.proxy,
             ) as answer:  # fmt: skip
-                raw = await answer.read()
-                return _checked(answer.status, answer.headers, raw)
+                return answer.status, answer.headers, await answer.read()
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"the API server does not answer ({type(error).__name__})") from error
 
@@ -169,8 +181,11 @@ class Cluster:
 
     # objects ----------------------------------------------------------------------------------------------------
 
-    async def create_job(self, job: Mapping[str, Any]) -> dict[str, Any]:
-        return await self.call("POST", self.url(JOBS, "jobs"), job)
+    async def create_job(self, job: bytes) -> None:
+        """Create a Job from its JSON; returns when the server has it. Raises ClusterError, Unreachable."""
+        status, headers, raw = await self._exchange("POST", self._jobs, job, accept=BRIEF)
+        if status != CREATED or not headers.get("Content-Type", "").startswith(JSON):
+            _checked(status if status >= REDIRECT else NOT_OURS, headers, raw)
 
     async def get_job(self, name: str) -> dict[str, Any]:
         return await self.call("GET", self.url(JOBS, "jobs", name))

@@ -19,7 +19,7 @@ from app.core.tasks import Task
 from app.errors import NotFound, Unavailable
 from app.settings import Settings
 from app.store.store import Store
-from workers.executors.base import Launch, Report
+from workers.executors.base import NEVER, Launch, Report
 from workers.executors.images import program_of
 from workers.executors.kubernetes.client import (
     CONFLICT,
@@ -44,6 +44,8 @@ PLACES = 64
 MOST_STENCILS = 10_000
 DENIED = re.compile(r"denied (the )?request")
 """What admission webhooks and policies say of an object that they do not want; of rights the server says other words."""
+FRESH = 1.0
+"""Seconds for which it counts that the store has just admitted a launch; later it is asked again before its Job is made."""
 LOOK = 1.0
 """Seconds between looks whether a launch must stop whose Job could not be created yet."""
 
@@ -89,6 +91,8 @@ class KubernetesExecutor:
         return PLACES - self._submitting
 
     async def _open(self) -> Cluster:
+        if self._cluster is not None:
+            return self._cluster
         async with self._opening:
             if self._cluster is None:
                 self._cluster = await Cluster.open(self._settings)
@@ -111,16 +115,19 @@ class KubernetesExecutor:
             return  # taken up again because its pod does not run yet
         stencil = await self._stencil(launch)
         backoff, told = Backoff(), False
+        live_at = launch.live_at
         while True:
-            (state,) = await self._store.workers.states([task])
-            if not state.lives(task):
-                return
-            if state.stop:
-                if await self._ended_unmade(cluster, launch_name(stencil.pattern.instance, task), task):
-                    return
-                await asyncio.sleep(backoff.next())
-                continue
             await self._bucket.take()
+            if monotonic() - live_at > FRESH:
+                (state,) = await self._store.workers.states([task])
+                if not state.lives(task):
+                    return
+                if state.stop:
+                    if await self._ended_unmade(cluster, launch_name(stencil.pattern.instance, task), task):
+                        return
+                    await asyncio.sleep(backoff.next())
+                    continue
+            live_at = NEVER
             try:
                 await cluster.create_job(stencil.job(task, launch.environment()))
             except ClusterError as error:

@@ -70,7 +70,7 @@ class LogKeeper:
         self._cap = settings.kubernetes_log_cap
         self._kept: dict[Task, Keeping] = {}
         self._done: set[Task] = set()
-        """Dealt with, though the watch may not have told of it yet."""
+        """Dealt with, though the watch may not have told of it yet; until their Jobs are gone."""
 
     async def run(self) -> None:
         """Look after the logs, for ever; what is begun ends with it, and is taken up from the parts by another."""
@@ -90,12 +90,9 @@ class LogKeeper:
             await asyncio.gather(*tasks, return_exceptions=True)
 
     def _look(self) -> None:
+        for task in self._observer.take_news():
+            self._note(task)
         live, ended, archiving = self._counts()
-        self._done.intersection_update(self._observer.known)
-        for task, known in self._observer.known.items():
-            ours = task not in self._kept and task not in self._done and _RUN.fullmatch(task.run)
-            if known.job and ours and not settled(known.job):
-                self._kept[task] = Keeping(known, JobLog(self._objects, *task))
         for task, kept in list(self._kept.items()):
             live, ended = self._begin_tails(task, kept, live, ended)
             if kept.archiving is not None:
@@ -109,6 +106,17 @@ class LogKeeper:
             elif archiving < ENDED and self._over(task, kept):
                 kept.archiving = asyncio.create_task(self._archive(task, kept))
                 archiving += 1
+
+    def _note(self, task: Task) -> None:
+        """Begin to keep the log of a launch about which something was told, once there may be one: thousands that wait for
+        their pods cost nothing."""
+        known = self._observer.known.get(task)
+        if known is None:
+            self._done.discard(task)
+        elif known.job and task not in self._kept and task not in self._done and _RUN.fullmatch(task.run):
+            begun = finished(known.job) or any(reasons.started(pod) for pod in known.pods.values())
+            if begun and not settled(known.job):
+                self._kept[task] = Keeping(known, JobLog(self._objects, *task))
 
     def _look_at_archiving(self, task: Task, kept: Keeping, archiving: asyncio.Task[bool]) -> None:
         if not archiving.done():

@@ -94,6 +94,7 @@ class Observer:
         self.known: dict[Task, Known] = {}
         self._by_uid: dict[str, Task] = {}
         """Launches by the UIDs of their Jobs: refusals come in thousands, and name nothing else."""
+        self._news: set[Task] = set()
         self._recorded: set[Task] = set()
         self._turn = 0
         self._renewed = 0.0
@@ -117,6 +118,11 @@ class Observer:
         """Whether its Job is there, as far as we have heard."""
         known = self.known.get(task)
         return known is not None and bool(known.job)
+
+    def take_news(self) -> set[Task]:
+        """The launches of whose Jobs and pods something was heard since the last call; of those that are gone too."""
+        news, self._news = self._news, set()
+        return news
 
     # Jobs -------------------------------------------------------------------------------------------------------
 
@@ -158,6 +164,7 @@ class Observer:
     async def _gone(self, task: Task) -> None:
         """Its Job was deleted: by us, by its TTL, or by hand."""
         known = self.known.pop(task, None)
+        self._news.add(task)
         if known is not None:
             self._by_uid.pop(_uid(known), None)
         if known is None or not known.told:
@@ -221,6 +228,7 @@ class Observer:
 
     async def _judge(self, task: Task, known: Known) -> None:
         """Say what is new about a launch, each thing once. Raises StoreUnavailable, ClusterError."""
+        self._news.add(task)
         async with known.lock:
             if known.told or not known.job:
                 return
@@ -228,6 +236,7 @@ class Observer:
             if end is not None and not any(reasons.over(pod) for pod in known.pods.values()):
                 # the Job's watch was ahead of the pods': how it ended stands in the pod
                 await self._fetch_pods(known)
+                self._news.add(task)
                 end = reasons.ended(task, known.job, known.telling())
             if not known.launched and any(reasons.started(pod) for pod in known.pods.values()):
                 await self._launched(task, known)
