@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from datetime import UTC, datetime, timedelta
@@ -20,9 +21,9 @@ from app.settings import Settings
 from tests.unit.podlog import Content, Pod, at
 from workers.executors.kubernetes import logs, tail
 from workers.executors.kubernetes.client import ClusterError
+from workers.executors.kubernetes.known import Known
 from workers.executors.kubernetes.logs import ENDED, LIVE, LogKeeper
 from workers.executors.kubernetes.manifest import CONTAINER
-from workers.executors.kubernetes.observer import Known
 from workers.executors.rate import Backoff
 
 RUN = "r" + "0" * 24
@@ -63,6 +64,10 @@ class Server:
         """Pods whose logs were asked for meanwhile."""
         self.away: set[str] = set()
         """Pods whose machine does not answer, and Jobs that take no patch."""
+        self.changes: Counter[str] = Counter()
+        """How often the patch of a Job still meets a change by another."""
+        self.gone: set[str] = set()
+        """Jobs that were deleted."""
         self.pod = Pod(TEXT)
         """What each of them wrote."""
 
@@ -81,7 +86,15 @@ class Server:
     async def patch_job(self, name: str, change: Mapping[str, Any]) -> None:
         if name in self.away:
             raise ClusterError(500, "InternalError", "not now")
+        if self.changes[name]:
+            self.changes[name] -= 1
+            raise ClusterError(409, "Conflict", "it was changed meanwhile")
         self.settled[name] = change["metadata"]["annotations"]["headrace.dev/logs"]
+
+    async def get_job(self, name: str) -> dict[str, Any]:
+        if name in self.gone:
+            raise ClusterError(404, "NotFound", "it is not there")
+        return {"metadata": {"name": name, "uid": name}}
 
 
 class House:
@@ -218,6 +231,25 @@ async def test_a_job_that_takes_no_ttl_now_gets_it_later(house: House):
         house.server.away.clear()
         await house.until(lambda: house.server.settled == {"job1": "archived"})
     assert await house.text(1) == b"one\ntwo\n"
+
+
+async def test_a_job_that_others_change_all_the_time_gets_its_ttl_all_the_same(house: House):
+    house.known[task(1)] = over(1)
+    house.server.changes["job1"] = 3
+    async with house.keeping():
+        await house.until(lambda: house.server.settled == {"job1": "archived"})
+
+
+async def test_a_job_that_was_deleted_meanwhile_is_left_alone(house: House):
+    """The API server says 409 of a Job of another UID, and there may be none at all when it is asked."""
+    house.known[task(1)] = over(1)
+    house.server.changes["job1"] = 1
+    house.server.gone.add("job1")
+    async with house.keeping():
+        await house.until(lambda: house.is_archived(1))
+        house.known[task(2)] = over(2)
+        await house.until(lambda: house.server.settled == {"job2": "archived"})
+    assert not house.server.changes["job1"]
 
 
 async def test_what_another_has_archived_meanwhile_is_left_alone(house: House):

@@ -31,6 +31,7 @@ FORGOTTEN = {"type": "ERROR", "object": {"kind": "Status", "code": 410, "reason"
 COMPLETE = {"type": "Complete", "status": "True"}
 EVICTED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI"}
 GOES_ON = NodeState(NodeStatus.RUNNING, 1, 0, "", launched=True)
+OVER = NodeState(NodeStatus.SUCCEEDED, 1, 0, "", launched=True)
 MUST_STOP = NodeState(NodeStatus.RUNNING, 1, 0, "cancelled", launched=True)
 
 
@@ -62,11 +63,14 @@ class Content:
 
     def __init__(self) -> None:
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
+        self.heard = False
+        """Somebody listens."""
 
     def tell(self, event: Mapping[str, Any]) -> None:
         self._lines.put_nowait(orjson.dumps(event) + b"\n")
 
     async def readline(self) -> bytes:
+        self.heard = True
         return await self._lines.get()
 
 
@@ -80,11 +84,14 @@ class Server:
         self.refusals: dict[str, ClusterError] = {}
         """By the names of Jobs that cannot be deleted."""
         self.refused: Counter[str] = Counter()
+        self.searches = 0
+        """For the pods of one Job."""
 
     def url(self, _group: str, kind: str) -> str:
         return kind
 
     async def call(self, _method: str, url: str, *, params: Mapping[str, str]) -> dict[str, Any]:
+        self.searches += "controller-uid" in params.get("labelSelector", "")
         return {"items": self.lists[url], "metadata": {"resourceVersion": "1"}}
 
     @asynccontextmanager
@@ -109,6 +116,7 @@ class Workers:
     def __init__(self) -> None:
         self.state = GOES_ON
         self.renewed: list[Task] = []
+        self.asked = 0
 
     async def processes(self, _host: str) -> dict[Task, bytes]:
         return {}
@@ -117,6 +125,7 @@ class Workers:
         return {}
 
     async def states(self, tasks: list[Task]) -> list[NodeState]:
+        self.asked += 1
         return [self.state for _ in tasks]
 
     async def renew_launches(self, tasks: list[Task]) -> None:
@@ -192,6 +201,63 @@ async def test_a_job_says_how_a_pod_ended_that_vanished_while_nobody_watched(pos
         post.server.list_anew()
         await post.until(lambda: post.ends)
     assert post.ends == [exit_of(task(1), code=0)]
+
+
+async def test_who_begins_to_watch_learns_of_pods_first_and_need_not_search_for_those_of_each_job(post: Post):
+    """The ends that nobody told while nobody watched."""
+    numbers = range(20)
+    post.server.lists["jobs"] = [job(number, COMPLETE) for number in numbers]
+    post.server.lists["pods"] = [pod(number, "Succeeded", terminated={"exitCode": 0}) for number in numbers]
+    async with post.watching():
+        await post.until(lambda: len(post.ends) == len(numbers))
+    assert post.ends == [exit_of(task(number), code=0) for number in numbers]
+    assert post.server.searches == 0
+
+
+async def test_who_begins_to_watch_tells_no_end_that_the_store_knows(post: Post):
+    """Thousands of Jobs wait for their TTL: what is told of each anew would hold up the ends that nobody has told."""
+    post.workers.state = OVER
+    post.server.lists["jobs"] = [job(number, COMPLETE) for number in range(3)]
+    async with post.watching():
+        await post.until(lambda: len(post.observer.known) == 3)
+        post.workers.state = GOES_ON
+        post.server.watches["jobs"].tell({"type": "MODIFIED", "object": job(3, COMPLETE)})
+        await post.until(lambda: post.ends)
+    assert post.ends == [exit_of(task(3), code=0)]
+
+
+async def test_a_job_that_has_ended_is_never_deleted_for_its_attempt_is_over(post: Post):
+    """While its end is told the store may know of it already; it must stay until its log is archived."""
+    gate = asyncio.Event()
+
+    async def slow(_task: Task, _host: str) -> None:
+        post.workers.state = OVER
+        await gate.wait()
+
+    post.workers.forget_process = slow
+    async with post.watching():
+        await post.until(lambda: post.server.watches["jobs"].heard)
+        post.server.watches["jobs"].tell({"type": "ADDED", "object": job(1, COMPLETE)})
+        await post.until(lambda: post.ends)
+        asked = post.workers.asked
+        await post.until(lambda: post.workers.asked > asked + 3)
+        gate.set()
+        await post.until(lambda: post.observer.known[task(1)].told)
+    assert post.server.deleted == []
+
+
+async def test_an_end_is_told_after_all_where_the_store_does_not_know_it_any_more(
+    post: Post, monkeypatch: pytest.MonkeyPatch
+):
+    """It was set back to before that end."""
+    monkeypatch.setattr(module, "REPEAT", 0.05)
+    post.workers.state = OVER
+    post.server.lists["jobs"] = [job(1, COMPLETE)]
+    async with post.watching():
+        await post.until(lambda: post.observer.known)
+        post.workers.state = GOES_ON
+        await post.until(lambda: post.ends)
+    assert post.ends[0] == exit_of(task(1), code=0)
 
 
 async def test_a_pod_that_vanished_while_it_ran_does_not_hide_why_no_other_is_made(post: Post):

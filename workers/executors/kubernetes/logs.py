@@ -22,8 +22,9 @@ from app.joblogs import JobLog
 from app.objects import Objects
 from app.settings import Settings
 from workers.executors.kubernetes import reasons
-from workers.executors.kubernetes.client import MISSING, Cluster, ClusterError
-from workers.executors.kubernetes.observer import Known, Observer
+from workers.executors.kubernetes.client import CONFLICT, MISSING, Cluster, ClusterError
+from workers.executors.kubernetes.known import Known
+from workers.executors.kubernetes.observer import Observer
 from workers.executors.kubernetes.tail import Tail, pod_key
 from workers.executors.rate import Backoff
 
@@ -240,11 +241,23 @@ class LogKeeper:
             "metadata": {"annotations": {LOGS: state}, "uid": job["metadata"]["uid"]},
             "spec": {"ttlSecondsAfterFinished": self._ttl},
         }
+        name = job["metadata"]["name"]
         try:
-            await self._cluster.patch_job(job["metadata"]["name"], change)
+            await self._cluster.patch_job(name, change)
         except ClusterError as error:
-            if error.http_status not in (MISSING, 409):
+            if error.http_status == CONFLICT and await self._is_there(name, job["metadata"]["uid"]):
+                raise  # it was changed meanwhile, more often than the server tries it again
+            if error.http_status not in (MISSING, CONFLICT):
                 raise
+
+    async def _is_there(self, name: str, uid: str) -> bool:
+        """Whether a Job is still the one that is meant. Raises ClusterError."""
+        try:
+            return (await self._cluster.get_job(name))["metadata"]["uid"] == uid
+        except ClusterError as error:
+            if error.http_status == MISSING:
+                return False
+            raise
 
     def _past_cap(self, job: dict[str, Any]) -> bool:
         ended = finished(job)

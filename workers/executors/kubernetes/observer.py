@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import suppress
-from dataclasses import dataclass, field
 from time import monotonic
 from typing import Any
 
@@ -32,6 +31,7 @@ from workers.executors.kubernetes.client import (
     ClusterError,
     Unreachable,
 )
+from workers.executors.kubernetes.known import Known
 from workers.executors.kubernetes.watch import Watch
 from workers.executors.naming import INSTANCE, MANAGED, TASK, label, launch_name
 
@@ -45,41 +45,13 @@ AT_ONCE = 500
 """Launches that one such look asks the store about; more take turns."""
 RENEWAL = 2.5
 """Seconds between renewals of the submissions whose pods do not run yet."""
+PODS_FIRST = 10.0
+"""Seconds for which the first list of Jobs waits for that of pods at most."""
 REPEAT = 10.0
 """Seconds after which something is said again: that a launch is without its pod, which stands for its heartbeat, or an end
 that the store does not know."""
 SLACK_MS = 2_000
 """How much older than its admission a Job may seem: its times are whole seconds, by another clock."""
-
-
-@dataclass(slots=True)
-class Known:
-    """A launch as the watches last told of it; Jobs and pods as reasons.slim leaves them."""
-
-    job: dict[str, Any] = field(default_factory=dict[str, Any])
-    """Empty until it was seen: its pod can be earlier."""
-    pods: dict[str, dict[str, Any]] = field(default_factory=dict[str, dict[str, Any]])
-    """By UID."""
-    gone: set[str] = field(default_factory=set[str])
-    """UIDs of pods that were deleted."""
-    refusal: str = ""
-    """What the cluster last said instead of making its pod."""
-    hindrance: reasons.Waiting | None = None
-    told_at: float = 0.0
-    counted: set[str] = field(default_factory=set[str])
-    """UIDs of pods whose disruption was counted."""
-    launched: bool = False
-    told: bool = False
-    given_up: bool = False
-    """Too many of its pods were taken away: its end is told, and its Job would go on."""
-    over: float | None = None
-    """monotonic() when its attempt was first seen to be over."""
-    deleted: bool = False
-    lock: asyncio.Lock = field(default_factory=asyncio.Lock)
-
-    def telling(self) -> list[dict[str, Any]]:
-        """The pods that say something: one that was seen to run and is gone went unseen to its end, which its Job knows."""
-        return [pod for uid, pod in self.pods.items() if uid not in self.gone or reasons.over(pod)]
 
 
 class Observer:
@@ -96,6 +68,7 @@ class Observer:
         """Launches by the UIDs of their Jobs: refusals come in thousands, and name nothing else."""
         self._news: set[Task] = set()
         self._recorded: set[Task] = set()
+        self._pods_listed = asyncio.Event()
         self._turn = 0
         self._renewed = 0.0
 
@@ -137,7 +110,13 @@ class Observer:
         return task if owner == launch_name(self._prefix, task) else None
 
     async def _note_recorded(self) -> None:
-        """What is recorded to run before the list is made: without a Job in it, the Job was deleted."""
+        """What is recorded to run before the list is made: without a Job in it, the Job was deleted.
+
+        The list waits for that of the pods: of each Job that has ended before its pods are known they are asked for.
+        """
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PODS_FIRST):
+                await self._pods_listed.wait()
         self._recorded = set(await self._store.workers.processes(HOST))
 
     async def _jobs(self, things: list[dict[str, Any]]) -> None:
@@ -145,8 +124,35 @@ class Observer:
         for task in (self._recorded | self.known.keys()) - listed.keys():
             if task in self._recorded or self.has(task):
                 await self._gone(task)
-        for thing in listed.values():
-            await self._job("MODIFIED", thing)
+        long_over = await self._long_over(listed)
+        for task, thing in listed.items():
+            if task in long_over:
+                known = self._note(task, thing)
+                known.told, known.told_at = True, monotonic()
+                self._news.add(task)
+            else:
+                await self._job("MODIFIED", thing)
+
+    async def _long_over(self, listed: dict[Task, dict[str, Any]]) -> set[Task]:
+        """Of Jobs that are new to us those that have ended and of whose ends the store knows: there are thousands of them, and
+        what is told of each anew holds up those whose ends nobody has told."""
+        found: set[Task] = set()
+        ended = [task for task, thing in listed.items() if not self.has(task) and reasons.job_over(thing)]
+        for at in range(0, len(ended), AT_ONCE):
+            some = ended[at : at + AT_ONCE]
+            states = await self._store.workers.states(some)
+            found |= {task for task, state in zip(some, states, strict=True) if not state.lives(task)}
+        for task in found & self._recorded:
+            await self._store.workers.forget_process(task, HOST)
+        return found
+
+    def _note(self, task: Task, thing: dict[str, Any]) -> Known:
+        """A Job as it is now."""
+        known = self.known.setdefault(task, Known())
+        self._by_uid.pop(known.uid, None)
+        known.job = reasons.slim(thing)
+        self._by_uid[known.uid] = task
+        return known
 
     async def _job(self, kind: str, thing: dict[str, Any]) -> None:
         task = self._task(thing)
@@ -155,18 +161,14 @@ class Observer:
         if kind == "DELETED":
             await self._gone(task)
             return
-        known = self.known.setdefault(task, Known())
-        self._by_uid.pop(_uid(known), None)
-        known.job = reasons.slim(thing)
-        self._by_uid[_uid(known)] = task
-        await self._judge(task, known)
+        await self._judge(task, self._note(task, thing))
 
     async def _gone(self, task: Task) -> None:
         """Its Job was deleted: by us, by its TTL, or by hand."""
         known = self.known.pop(task, None)
         self._news.add(task)
         if known is not None:
-            self._by_uid.pop(_uid(known), None)
+            self._by_uid.pop(known.uid, None)
         if known is None or not known.told:
             await self._tell(task, reasons.gone(task))
 
@@ -182,6 +184,7 @@ class Observer:
                 await self._judge(task, known)
         for thing in things:
             await self._pod("MODIFIED", thing)
+        self._pods_listed.set()
 
     async def _pod(self, kind: str, thing: dict[str, Any]) -> None:
         task = self._task(thing)
@@ -326,7 +329,7 @@ class Observer:
         ended = [task for task, known in self.known.items() if known.told]
         tasks = [*self._some(going, AT_ONCE), *self._some(ended, AT_ONCE // 10)]
         now = monotonic()
-        if now - self._renewed > RENEWAL:
+        if going and now - self._renewed > RENEWAL:
             self._renewed = now
             await self._store.workers.renew_launches(
                 [task for task in going if not self.known[task].launched]
@@ -360,7 +363,7 @@ class Observer:
             return
         live = state.lives(task)
         if known.given_up:
-            await self._delete(known)
+            await self._stop(known)
             return
         if known.told:
             if (
@@ -379,10 +382,12 @@ class Observer:
             return
         known.over = now if known.over is None else known.over
         if state.stop or state.status is None or now - known.over > LINGER or not known.launched:
-            await self._delete(known)
+            await self._stop(known)
 
-    async def _delete(self, known: Known) -> None:
-        """Stop its pods and take its Job away. Raises ClusterError."""
+    async def _stop(self, known: Known) -> None:
+        """Stop its pods and take its Job away; one that has ended stays until its log is archived. Raises ClusterError."""
+        if reasons.job_over(known.job):
+            return
         metadata = known.job["metadata"]
         known.deleted = True
         try:
@@ -390,11 +395,6 @@ class Observer:
         except ClusterError:
             known.deleted = False
             raise
-
-
-def _uid(known: Known) -> str:
-    """The UID of its Job; empty where that was not seen."""
-    return str(known.job["metadata"]["uid"]) if known.job else ""
 
 
 async def _nothing() -> None:

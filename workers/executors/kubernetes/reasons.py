@@ -56,6 +56,11 @@ def over(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") in ("Succeeded", "Failed")
 
 
+def job_over(job: Object) -> bool:
+    """Whether a Job has ended."""
+    return _true(job, "Complete") is not None or _true(job, "Failed") is not None
+
+
 def _succeeded_phase(pod: Object) -> bool:
     return (pod.get("status") or {}).get("phase") == "Succeeded"
 
