@@ -17,15 +17,17 @@ import aiohttp
 import orjson
 from kubernetes_asyncio.client import Configuration
 from kubernetes_asyncio.config import ConfigException, load_incluster_config, load_kube_config
-from yarl import URL
 
 from app.errors import HeadraceError, UsageError
 from app.settings import Settings
+from workers.executors.kubernetes.poster import Answer, Poster
 
 MAX_CONNECTIONS = 250
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """What an answer may be that nobody reads: the server then writes the object's metadata alone."""
+UNCHECKED = "?fieldValidation=Ignore"
+"""Of a Job made of typed objects nobody needs to look for fields that do not exist; warnings of it nobody would read."""
 CREATED, REDIRECT, NOT_OURS = 201, 300, 502
 UNAUTHORIZED, FORBIDDEN, MISSING, CONFLICT, GONE, TOO_MANY = 401, 403, 404, 409, 410, 429
 JOBS, PODS, EVENTS, LEASES = "batch/v1", "v1", "v1", "coordination.k8s.io/v1"
@@ -95,8 +97,8 @@ class Cluster:
         self._config = config
         self._host = str(config.host).rstrip("/")
         self._timeout = timeout
-        self._limit = aiohttp.ClientTimeout(total=timeout)
-        self._jobs = URL(self.url(JOBS, "jobs"), encoded=True)
+        self._jobs = self.url(JOBS, "jobs") + UNCHECKED
+        self._poster = Poster(self._jobs, tls(config), config.tls_server_name, timeout)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=tls(config)),
             read_bufsize=1 << 21,
@@ -110,6 +112,7 @@ class Cluster:
         return cls(config, settings.kubernetes_namespace, settings.kubernetes_timeout)
 
     async def close(self) -> None:
+        self._poster.close()
         await self._session.close()
 
     def url(self, group: str, kind: str, name: str = "", sub: str = "") -> str:
@@ -142,20 +145,15 @@ class Cluster:
     ) -> dict[str, Any]:
         """One call, once; the object it answers with. Raises ClusterError, Unreachable."""
         data = None if body is None else orjson.dumps(body)
-        return _checked(*await self._exchange(method, url, data, params=params, content_type=content_type))
-
-    async def _exchange(
-        self, method: str, url: str | URL, data: bytes | None, *, params: Mapping[str, str] | None = None,
-        content_type: str = JSON, accept: str = JSON,
-    ) -> tuple[int, Mapping[str, str], bytes]:  # fmt: skip
-        """One request and its answer: status, headers, content. Raises Unreachable."""
-        headers = await self._headers(content_type if data is not None else None, accept)
+        headers = await self._headers(content_type if data is not None else None)
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
         try:
             async with self._session.request(
-                method, url, data=data, params=params, headers=headers, timeout=self._limit,
+                method, url, data=data, params=params, headers=headers, timeout=timeout,
                 server_hostname=self._config.tls_server_name, proxy=self._config.proxy,
             ) as answer:  # fmt: skip
-                return answer.status, answer.headers, await answer.read()
+                raw = await answer.read()
+                return _checked(answer.status, answer.headers, raw)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"the API server does not answer ({type(error).__name__})") from error
 
@@ -183,9 +181,22 @@ class Cluster:
 
     async def create_job(self, job: bytes) -> None:
         """Create a Job from its JSON; returns when the server has it. Raises ClusterError, Unreachable."""
-        status, headers, raw = await self._exchange("POST", self._jobs, job, accept=BRIEF)
-        if status != CREATED or not headers.get("Content-Type", "").startswith(JSON):
-            _checked(status if status >= REDIRECT else NOT_OURS, headers, raw)
+        headers = await self._headers(JSON, BRIEF)
+        try:
+            answer = await (self._poster.post if not self._config.proxy else self._by_proxy)(headers, job)
+        except (TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise Unreachable(f"the API server does not answer ({type(error).__name__})") from error
+        if answer.status != CREATED or not answer.headers.get("content-type", "").startswith(JSON):
+            _checked(answer.status if answer.status >= REDIRECT else NOT_OURS, answer.headers, answer.content)
+
+    async def _by_proxy(self, headers: Mapping[str, str], body: bytes) -> Answer:
+        """As Poster.post, behind a proxy."""
+        timeout = aiohttp.ClientTimeout(total=self._timeout)
+        async with self._session.post(
+            self._jobs, data=body, headers=headers, timeout=timeout, proxy=self._config.proxy,
+            server_hostname=self._config.tls_server_name,
+        ) as answer:  # fmt: skip
+            return Answer(answer.status, answer.headers, await answer.read())
 
     async def get_job(self, name: str) -> dict[str, Any]:
         return await self.call("GET", self.url(JOBS, "jobs", name))
@@ -215,7 +226,7 @@ def _checked(status: int, headers: Mapping[str, str], raw: bytes) -> dict[str, A
         found = None
     if status < 300 and isinstance(found, dict):
         return found
-    wait = headers.get("Retry-After", "")
+    wait = headers.get("retry-after", "")
     seconds = float(wait) if wait.isdigit() else None
     if not isinstance(found, dict) or found.get("kind") != "Status":
         # a proxy's page, or half an answer: whoever sent it, it was not the API server

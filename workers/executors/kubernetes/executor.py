@@ -42,6 +42,9 @@ log = structlog.get_logger("headrace.kubernetes")
 PLACES = 64
 """Jobs that one worker creates at a time."""
 MOST_STENCILS = 10_000
+WORTH_A_LOOK = 16
+"""Places that are free before the queue is looked at for them: a look costs about as much for one launch as for many. The few
+that stay free below it are found by the dispatcher's own looks."""
 DENIED = re.compile(r"denied (the )?request")
 """What admission webhooks and policies say of an object that they do not want; of rights the server says other words."""
 FRESH = 1.0
@@ -107,7 +110,8 @@ class KubernetesExecutor:
             await self._submit(launch)
         finally:
             self._submitting -= 1
-            self.on_free()
+            if self.free() >= WORTH_A_LOOK:
+                self.on_free()
 
     async def _submit(self, launch: Launch) -> None:
         cluster, task = await self._open(), launch.task
