@@ -11,7 +11,7 @@ IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-versio
 
 .DEFAULT_GOAL := help
 .PHONY: help setup run test test-page test-kafka test-containers test-cluster cluster cluster-images cluster-demo cluster-stop check fmt \
-	bench chaos million shapes locust lock clean
+	bench bench-cluster jobs chaos million shapes locust lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -65,6 +65,13 @@ fmt: setup  ## format the code and mend what lint can mend
 
 bench: setup  ## measure, print a table and write bench.json
 	$(VENV)/python -m loadtests.bench $(ARGS)
+
+bench-cluster: setup  ## P6, P7, P11 on the cluster of make cluster, which is started where none runs (ARGS="--freeze P6")
+	@$(VENV)/python -m tests.cluster start && $(VENV)/python -m tests.cluster images
+	$(VENV)/python -m loadtests.cluster_rates $(or $(ARGS),--freeze)
+
+jobs: setup  ## 2,000 Jobs on that cluster's simulated nodes while workers are killed (ARGS="--jobs N --seed S")
+	$(VENV)/python -m loadtests.jobs $(ARGS)
 
 chaos: setup  ## 1,000 webhooks while everything is killed again and again (ARGS="--webhooks N --seed S")
 	$(VENV)/python -m loadtests.chaos $(ARGS)

@@ -1,9 +1,9 @@
-"""P6 and P7: what the worker adds to the API server's own price of a Job.
+"""P6, P7 and P11: what the worker adds to the API server's own price of a Job, and what a chain of pods takes.
 
-    HEADRACE_TEST_KUBECONFIG=... python -m loadtests.cluster_rates [--freeze] [P6 P7]     (make cluster prints one)
+    make bench-cluster      or, with a cluster: python -m loadtests.cluster_rates [--freeze] [P6 P7 P11]
 
-With --freeze everything of a cluster of `make cluster` but the API server and etcd stands still meanwhile; without it its
-controllers work in both figures. Jobs are made in a namespace of their own, which is removed at the end.
+With --freeze everything of a cluster of `make cluster` but the API server and etcd stands still while P6 and P7 are measured;
+without it its controllers work in both figures. Jobs are made in namespaces of their own, which are removed at the end.
 """
 
 from __future__ import annotations
@@ -14,30 +14,29 @@ import secrets
 import signal
 import statistics
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Generator, Iterable
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
-from time import perf_counter
+from time import perf_counter, process_time
 from typing import Any
 
+import aiohttp
 import orjson
 import structlog
 import uvloop
 
-from app.core.graph import compile_graph
-from app.core.podspec import PodSpec, Resources
+from app.collector import tune_collector
 from app.core.spec import parse_workflow
-from app.core.tasks import Task
 from app.core.validate import check
-from app.settings import Settings
 from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
+from loadtests.cluster_chain import pace
 from loadtests.harness import Result, fire, in_turn, server, settings_for, show
+from loadtests.on_cluster import namespaced, removed
 from tests.cluster import processes
 from tests.cluster.layout import KUBECONFIG_VARIABLE, Layout, default_root
-from workers.executors.base import Executor
-from workers.executors.kubernetes.client import Cluster
-from workers.executors.kubernetes.manifest import Pattern, Stencil
+from workers.executors.kubernetes.client import CREATED, JOBS, Cluster, configuration, tls
+from workers.executors.naming import INSTANCE
 from workers.main import configured_executors
 from workers.runtime import Runtime
 
@@ -45,6 +44,8 @@ WIDTH = 400
 """Jobs of one measurement of P6."""
 CONNECTIONS = 64
 """Of the bare loop; as many as a worker has submissions under way."""
+DIGEST = 10
+"""Bytes of the digest at the end of a Job's name."""
 LENGTH = 25
 """Nodes of the chain of P7."""
 STEPS = [
@@ -57,30 +58,103 @@ IMAGE = "localhost/busybox:1"
 FAN: dict[str, Any] = {"name": "floor", "nodes": {"n": {"image": IMAGE, "map": {"over": {"count": WIDTH}}}}}
 
 
+class BareLoop:
+    """What a program must do at least: post raw JSON, as long as the worker's own Jobs, with the same credentials."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str) -> None:
+        self._session = session
+        self._url = url
+        self.sample = b""
+        """A Job of the worker's, as it was sent."""
+
+    def bodies(self, count: int) -> list[bytes]:
+        """Jobs like the sample, each of a run and an installation of its own: no worker looks after them."""
+        metadata = orjson.loads(self.sample)["metadata"]
+        name, run = metadata["name"].encode(), metadata["labels"]["headrace.dev/run"].encode()
+        ours, other = (f'"{INSTANCE}":"{text}"'.encode() for text in (metadata["labels"][INSTANCE], "floor"))
+        whole = self.sample.replace(ours, other.ljust(len(ours)))
+        fixed = name[: -2 * DIGEST]
+        return [
+            whole.replace(name, fixed + secrets.token_hex(DIGEST).encode()).replace(
+                run, b"r" + secrets.token_hex(12).encode()
+            )
+            for _ in range(count)
+        ]
+
+    async def post(self, body: bytes) -> None:
+        async with self._session.post(self._url, data=body) as answer:
+            text = await answer.read()
+            assert answer.status == CREATED, text
+
+    async def all(self, bodies: Iterable[bytes]) -> None:
+        left = iter(bodies)
+
+        async def one() -> None:
+            for body in left:
+                await self.post(body)
+
+        await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
+
+
+class Spent:
+    """Processor time per Job, of this process (a worker and the bare loop in turn) and of Valkey."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._rounds: dict[str, list[tuple[float, float]]] = {}
+
+    async def _now(self) -> tuple[float, float]:
+        lines = (await self._store.batcher.call("INFO", "cpu")).decode().splitlines()
+        told = dict(line.split(":") for line in lines if ":" in line)
+        return process_time(), float(told["used_cpu_user"]) + float(told["used_cpu_sys"])
+
+    @asynccontextmanager
+    async def on(self, what: str, jobs: int) -> AsyncGenerator[None]:
+        before = await self._now()
+        yield
+        after = await self._now()
+        mine, valkeys = (1e6 * (b - a) / jobs for a, b in zip(before, after, strict=True))
+        self._rounds.setdefault(what, []).append((mine, valkeys))
+
+    def told(self) -> str:
+        """Medians, in microseconds; the first round is not counted."""
+        found = {
+            what: [statistics.median(column) for column in zip(*rounds[1:], strict=True)]
+            for what, rounds in self._rounds.items()
+        }
+        return ", ".join(
+            f"{what} {mine:.0f} µs (Valkey {valkeys:.0f})" for what, (mine, valkeys) in found.items()
+        )
+
+
 class Bench:
     """A worker of ours on a cluster, and how many Jobs it has made."""
 
-    def __init__(self, store: Store, settings: Settings, cluster: Cluster) -> None:
+    def __init__(self, store: Store, cluster: Cluster, floor: BareLoop) -> None:
         self.store = store
-        self.settings = settings
         self.cluster = cluster
+        self.floor = floor
+        self.spent = Spent(store)
         self.made = 0
         self.last = 0.0
         self._goal: tuple[int, asyncio.Event] | None = None
 
-    def watch(self, executor: Executor) -> None:
-        """Count what an executor creates, as it creates it."""
-        create = Cluster.create_job
+    def watch(self) -> None:
+        """Count what the executor creates, as it creates it."""
+        create, bench = Cluster.create_job, self
 
-        async def counted(cluster: Cluster, job: Any) -> dict[str, Any]:
-            answer = await create(cluster, job)
-            self.made, self.last = self.made + 1, perf_counter()
-            if self._goal is not None and self.made >= self._goal[0]:
-                self._goal[1].set()
-            return answer
+        async def counted(self: Cluster, job: bytes) -> None:
+            await create(self, job)
+            bench.floor.sample = job
+            bench.note()
 
-        Cluster.create_job = counted  # pyright: ignore[reportAttributeAccessIssue]
-        self._create = create
+        Cluster.create_job = counted
+
+    def note(self) -> None:
+        """One more was made, just now."""
+        self.made, self.last = self.made + 1, perf_counter()
+        if self._goal is not None and self.made >= self._goal[0]:
+            self._goal[1].set()
 
     async def reached(self, count: int) -> None:
         self._goal = (count, asyncio.Event())
@@ -96,37 +170,19 @@ class Bench:
 
     async def by_worker(self) -> float:
         """Jobs per second of one fan-out, from the trigger to the last Job's answer."""
-        goal, began = self.made + WIDTH, perf_counter()
-        await fire(self.store, "fan")
-        await self.reached(goal)
-        took = self.last - began
-        return WIDTH / took
+        async with self.spent.on("worker", WIDTH):
+            goal, began = self.made + WIDTH, perf_counter()
+            await fire(self.store, "fan")
+            await self.reached(goal)
+            return WIDTH / (self.last - began)
 
     async def by_bare_loop(self) -> float:
-        """Jobs per second of a loop that only posts: the same body, the same session, made before the clock runs."""
-        stencil = self._stencil()
-        bodies = iter(
-            [
-                stencil.job(Task("r" + secrets.token_hex(12), f"n:{number}", 1, 0), {})
-                for number in range(WIDTH)
-            ]
-        )
-        url = self.cluster.url("batch/v1", "jobs")
-
-        async def one() -> None:
-            for body in bodies:
-                await self.cluster.call("POST", url, body)
-
-        began = perf_counter()
-        await asyncio.gather(*(one() for _ in range(CONNECTIONS)))
-        return WIDTH / (perf_counter() - began)
-
-    def _stencil(self) -> Stencil:
-        graph = compile_graph(FAN, version=1)
-        node, pod = graph.node("n"), PodSpec(run_as_user=65532)
-        return Stencil(
-            Pattern("floor", self.cluster.namespace, "floor", 1, node, IMAGE, (), Resources(), pod)
-        )
+        """Jobs per second of the bare loop, whose bodies are made before the clock runs."""
+        bodies = self.floor.bodies(WIDTH)
+        async with self.spent.on("bare loop", WIDTH):
+            began = perf_counter()
+            await self.floor.all(bodies)
+            return WIDTH / (perf_counter() - began)
 
     # P7 ---------------------------------------------------------------------------------------------------------
 
@@ -147,12 +203,10 @@ class Bench:
 
     async def one_create(self) -> float:
         """Median ms of one create call."""
-        stencil, url = self._stencil(), self.cluster.url("batch/v1", "jobs")
         took: list[float] = []
-        for number in range(LENGTH):
-            body = stencil.job(Task("r" + secrets.token_hex(12), f"n:{number}", 1, 0), {})
+        for body in self.floor.bodies(LENGTH):
             began = perf_counter()
-            await self.cluster.call("POST", url, body)
+            await self.floor.post(body)
             took.append(1000 * (perf_counter() - began))
         return statistics.median(took)
 
@@ -181,57 +235,63 @@ def quiet(*, freeze: bool) -> Generator[str]:
 
 @asynccontextmanager
 async def bench(kubeconfig: str) -> AsyncGenerator[Bench]:
-    namespace = f"bench-{secrets.token_hex(4)}"
     async with server(cpu=1) as valkey:
         settings = settings_for(
-            valkey, executors="kubernetes", image_allow="*", kubeconfig=kubeconfig, kubernetes_namespace=namespace,
-            kubernetes_rate=100_000, kubernetes_pod='{"run_as_user": 65532}', global_slots=1_000_000,
+            valkey, executors="kubernetes", image_allow="*", kubeconfig=kubeconfig,
+            kubernetes_namespace=f"bench-{secrets.token_hex(4)}", kubernetes_rate=100_000,
+            kubernetes_pod='{"run_as_user": 65532}', global_slots=1_000_000,
         )  # fmt: skip
         cluster = await Cluster.open(settings)
-        namespaces = cluster.url("v1", "x").rpartition(f"/{namespace}/")[0]
-        await cluster.call("POST", namespaces, {"metadata": {"name": namespace}})
+        await namespaced(cluster)
         quota = {"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}
-        await cluster.call(
-            "POST", cluster.url("v1", "resourcequotas"), quota
-        )  # Jobs are what is measured here
+        await cluster.call("POST", cluster.url("v1", "resourcequotas"), quota)  # Jobs are what is measured
         store = await Store.open(settings)
         worker = Runtime(store, settings, configured_executors(settings))
-        made = Bench(store, settings, cluster)
-        made.watch(worker.executor)
-        await made.publish("fan", FAN["nodes"])
-        chained = {f"n{i}": {"image": IMAGE, "needs": [f"n{i - 1}"] if i else []} for i in range(LENGTH)}
-        await made.publish("chain", chained)
-        await worker.start()
-        try:
-            yield made
-        finally:
-            await worker.stop()
-            await store.close()
-            await cluster.call("DELETE", f"{namespaces}/{namespace}")
-            await cluster.close()
+        config = await configuration(settings)
+        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls(config))
+        headers = {"Content-Type": "application/json", "Accept": "application/json"}
+        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+            made = Bench(store, cluster, BareLoop(session, cluster.url(JOBS, "jobs")))
+            made.watch()
+            await made.publish("fan", FAN["nodes"])
+            chained = {f"n{i}": {"image": IMAGE, "needs": [f"n{i - 1}"] if i else []} for i in range(LENGTH)}
+            await made.publish("chain", chained)
+            await worker.start()
+            tune_collector()  # as every worker does
+            try:
+                yield made
+            finally:
+                await worker.stop()
+                await store.close()
+                await removed(cluster)
+                await cluster.close()
 
 
 async def measure(chosen: set[str], *, freeze: bool) -> dict[str, Result]:
     kubeconfig = os.environ.get(KUBECONFIG_VARIABLE) or str(default_root() / "kubeconfig" / "admin")
     results: dict[str, Result] = {}
-    async with bench(kubeconfig) as made:
-        with quiet(freeze=freeze) as floor:
-            if "P6" in chosen:
-                figure, least, ratio = await in_turn(made.by_worker, made.by_bare_loop)
-                results["P6"] = Result(figure, least, ratio, 0.9, "Jobs/s", note=floor)
-            if "P7" in chosen:
-                figure, least, _ = await in_turn(made.next_after, made.one_create)
-                note = f"{figure - least:.1f} ms more than one create call; at most 10"
-                results["P7"] = Result(
-                    figure, least + 10, figure / (least + 10), 1.0, "ms", upper=True, note=note
-                )
+    if chosen & {"P6", "P7"}:
+        async with bench(kubeconfig) as made:
+            with quiet(freeze=freeze) as floor:
+                if "P6" in chosen:
+                    figure, least, ratio = await in_turn(made.by_worker, made.by_bare_loop)
+                    note = f"{floor}; processor time per Job: {made.spent.told()}"
+                    results["P6"] = Result(figure, least, ratio, 0.9, "Jobs/s", note=note)
+                if "P7" in chosen:
+                    figure, least, _ = await in_turn(made.next_after, made.one_create)
+                    note = f"{figure - least:.1f} ms more than one create call; at most 10"
+                    results["P7"] = Result(
+                        figure, least + 10, figure / (least + 10), 1.0, "ms", upper=True, note=note
+                    )
+    if "P11" in chosen:
+        results["P11"] = await pace(kubeconfig)
     return results
 
 
 def main() -> None:
     structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(40))
     words = set(sys.argv[1:])
-    chosen = words - {"--freeze"} or {"P6", "P7"}
+    chosen = words - {"--freeze"} or {"P6", "P7", "P11"}
     results = uvloop.run(measure(chosen, freeze="--freeze" in words))
     sys.exit(0 if show(results, Path("bench-cluster.json")) else 1)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from tests.cluster import simulated
 from tests.cluster.build import Binaries
 from tests.cluster.layout import DNS_ADDRESS, DOMAIN, HOST, NODE, POD_NETWORK, SERVICE_NETWORK, Layout
 
@@ -163,13 +164,22 @@ def name_service(layout: Layout, binaries: Binaries) -> list[str]:
 
 
 def kwok(layout: Layout, binaries: Binaries) -> list[str]:
-    """Plays the kubelet of the nodes that say they are fake, and of no other."""
+    """Plays the kubelet of the nodes that say they are fake, and of no other; it has their logs, too."""
+    log = layout.root / "run" / "simulated.log"
+    log.write_text(simulated.LOG)
+    layout.config("kwok.yaml").write_text(simulated.life(log))
     return [
         binaries["kwok"],
+        f"--config={layout.config('kwok.yaml')}",
         f"--kubeconfig={layout.kubeconfig}",
         "--manage-all-nodes=false",
         "--manage-nodes-with-annotation-selector=kwok.x-k8s.io/node=fake",
+        f"--node-ip={LOOPBACK}",
+        "--node-name=localhost",
+        f"--node-port={layout.ports['kwok']}",
         f"--server-address={LOOPBACK}:{layout.ports['kwok']}",
+        f"--tls-cert-file={layout.pki('kubelet-server.crt')}",
+        f"--tls-private-key-file={layout.pki('kubelet-server.key')}",
     ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 
@@ -15,13 +16,19 @@ POD = "20260101T000000Z.0a1b2c3d"
 class Content:
     """What a stream gives, chunk by chunk; it may end with an error, which aiohttp then raises each time."""
 
-    def __init__(self, chunks: list[bytes], error: Exception | None = None) -> None:
+    def __init__(
+        self, chunks: list[bytes], error: Exception | None = None, endless: asyncio.Event | None = None
+    ) -> None:
         self._chunks = chunks
+        self._endless = endless
         self._error = error
 
     async def readany(self) -> bytes:
         if self._chunks:
             return self._chunks.pop(0)
+        if self._endless is not None:
+            self._endless.set()
+            await asyncio.Event().wait()
         if self._error is not None:
             raise self._error
         return b""
@@ -34,6 +41,10 @@ class Pod:
         self.text = text
         self.chunk = chunk
         self.error: Exception | None = None
+        self.ends_followed = True
+        """False: its machine never ends a stream that waits for more."""
+        self.followed = asyncio.Event()
+        """Such a stream has given what there was."""
         self.gone_after: int | None = None
         """So many streams are given; the pod is not there any more when the next is asked for."""
         self.asked: list[str | None] = []
@@ -52,7 +63,9 @@ class Pod:
         chunks = [text[at : at + self.chunk] for at in range(0, len(text), self.chunk)]
         error, self.error = self.error, None
         try:
-            yield Content(chunks, error)
+            yield Content(
+                chunks, error, None if self.ends_followed or "follow" not in params else self.followed
+            )
         except TimeoutError as broken:
             raise Unreachable(f"the stream broke off ({type(broken).__name__})") from broken
 

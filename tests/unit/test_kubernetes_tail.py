@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import aiohttp
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from app.joblogs import PART, JobLog, moment, untimed
 from app.objects import Objects
 from tests.unit.podlog import POD, Pod, at, text_of
+from workers.executors.kubernetes import tail as module
 from workers.executors.kubernetes.tail import LONGEST, Tail
 
 
@@ -29,6 +31,23 @@ async def test_a_stream_that_was_silent_too_long_is_opened_anew(log: JobLog):
     assert await tail(pod, log).run()
     assert pod.asked == [None, "2026-01-01T00:00:00Z"]
     assert await text_of(log) == b"one\n"
+
+
+async def test_a_stream_that_its_machine_does_not_end_is_left_once_the_pod_has_ended(
+    log: JobLog, monkeypatch: pytest.MonkeyPatch
+):
+    """What was not heard before is read without waiting for more."""
+    monkeypatch.setattr(module, "FLUSH", 0.01)
+    monkeypatch.setattr(module, "STUCK", 0.02)
+    pod = Pod(at(0) + b" one\n")
+    pod.ends_followed = False
+    over = False
+    reading = asyncio.create_task(Tail(cast("Any", pod), log, "pod", POD, lambda: over).run())
+    await asyncio.wait_for(pod.followed.wait(), 20)
+    pod.text += at(1) + b" two\n"
+    over = True
+    assert await asyncio.wait_for(reading, 20)
+    assert await text_of(log) == b"one\ntwo\n"
 
 
 async def test_each_part_holds_whole_lines(log: JobLog):

@@ -23,6 +23,9 @@ FLUSH = 1.0
 """Seconds after which what was received is written: how far a reader is behind."""
 SILENCE = 300.0
 """Seconds without a byte after which a stream is opened anew."""
+STUCK = 5.0
+"""Seconds without a byte after which the stream of a pod that has ended is left, and the log read without waiting for more:
+some machines do not end it themselves."""
 AGAIN = 0.3
 """Seconds before a stream that ended is opened again while its pod goes on."""
 LONGEST = 256 << 10
@@ -143,6 +146,7 @@ class Tail:
         url = self._cluster.url(PODS, "pods", self._name, "log")
         async with self._cluster.stream(url, params, silence=SILENCE) as content:
             self._whole, self._line = False, b""
+            heard = monotonic()
             while True:
                 try:
                     chunk = await asyncio.wait_for(content.readany(), FLUSH)
@@ -150,9 +154,12 @@ class Tail:
                     raise
                 except TimeoutError:
                     await self._flush()
+                    if follow and monotonic() - heard > STUCK and self._over():
+                        return
                     continue
                 if not chunk:
                     break
+                heard = monotonic()
                 for at in range(0, len(chunk), STEP):
                     if fresh := self._fresh(self._line + chunk[at : at + STEP]):
                         self.lost |= pace.skipped(self._since, len(fresh), time())
