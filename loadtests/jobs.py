@@ -74,6 +74,8 @@ class Options:
     most_kills: int | None = None
     slots: int = 150
     """Node runs at a time."""
+    lease: float = 10.0
+    """Seconds after which what a dead worker had begun is taken over; the watching is always after ten."""
     stall: float = 120.0
     """Seconds without any progress after which it is judged as it stands."""
     directory: Path | None = None
@@ -244,7 +246,7 @@ async def storm(cluster: TestCluster, options: Options, root: Path, console: Con
     await asyncio.to_thread(cluster.simulate_nodes, NODES)
     async with on_cluster(
         root, str(cluster.kubeconfig), workers=options.workers, pod=orjson.dumps(POD).decode(),
-        global_slots=options.slots, kubernetes_ttl=24 * 3600,
+        global_slots=options.slots, kubernetes_ttl=24 * 3600, lease=options.lease,
     ) as place:  # fmt: skip
         made = Storm(options, place, console)
         return made, await made.run()
@@ -261,6 +263,7 @@ def read_options(arguments: list[str] | None) -> Options:
     parser.add_argument("--kill-every", type=float, default=default.kill_every, metavar="SECONDS")
     parser.add_argument("--most-kills", type=int, metavar="N", help="as many as it lasts when not given")
     parser.add_argument("--slots", type=int, default=default.slots, metavar="N", help="node runs at a time")
+    parser.add_argument("--lease", type=float, default=default.lease, metavar="SECONDS")
     parser.add_argument("--stall", type=float, default=default.stall, metavar="SECONDS")
     parser.add_argument("--directory", type=Path, metavar="DIR", help="an empty one, which is kept")
     return Options(**vars(parser.parse_args(arguments)))
