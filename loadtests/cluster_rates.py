@@ -40,8 +40,8 @@ from workers.executors.naming import INSTANCE
 from workers.main import configured_executors
 from workers.runtime import Runtime
 
-WIDTH = 400
-"""Jobs of one measurement of P6."""
+WIDTH = 1000
+"""Jobs of one measurement of P6: so many that what comes before the first one counts little."""
 CONNECTIONS = 64
 """Of the bare loop; as many as a worker has submissions under way."""
 DIGEST = 10

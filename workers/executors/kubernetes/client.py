@@ -26,8 +26,6 @@ MAX_CONNECTIONS = 250
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """What an answer may be that nobody reads: the server then writes the object's metadata alone."""
-UNCHECKED = "?fieldValidation=Ignore"
-"""Of a Job made of typed objects nobody needs to look for fields that do not exist; warnings of it nobody would read."""
 CREATED, REDIRECT, NOT_OURS = 201, 300, 502
 UNAUTHORIZED, FORBIDDEN, MISSING, CONFLICT, GONE, TOO_MANY = 401, 403, 404, 409, 410, 429
 JOBS, PODS, EVENTS, LEASES = "batch/v1", "v1", "v1", "coordination.k8s.io/v1"
@@ -97,7 +95,7 @@ class Cluster:
         self._config = config
         self._host = str(config.host).rstrip("/")
         self._timeout = timeout
-        self._jobs = self.url(JOBS, "jobs") + UNCHECKED
+        self._jobs = self.url(JOBS, "jobs")
         self._poster = Poster(self._jobs, tls(config), config.tls_server_name, timeout)
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=tls(config)),
