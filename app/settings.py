@@ -75,6 +75,9 @@ class Settings(BaseSettings):
     """How long a finished Job stays after its log was archived and verified."""
     kubernetes_log_cap: float = Field(default=7 * 24 * 3600, ge=0)
     """How long a finished Job waits for its log to be archived before it is given up."""
+    force_release_after: float = Field(default=0, ge=0)
+    """How long a pod that should be gone may go unconfirmed (its machine is lost) before its attempt ends and gives its slots
+    back; 0: the slots stay taken until the cluster confirms it."""
     container_engine: str = "unix:///var/run/docker.sock"
     """Docker or Podman: unix:///PATH of its socket, tcp://HOST:PORT, or https://HOST:PORT with certificates."""
     container_certificates: str = ""

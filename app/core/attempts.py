@@ -10,7 +10,7 @@ from app.core.graph import Kind, Retry, Timeouts
 from app.core.hindrances import Hindrance
 from app.core.round import Round, iso
 from app.core.settle import finish_node
-from app.core.signals import REWOUND, Signal, SignalKind
+from app.core.signals import MACHINE_LOST, REWOUND, Signal, SignalKind
 from app.core.states import NODE_LIVE, NODE_TERMINAL, NodeStatus
 from app.core.tasks import split_ref
 from app.core.view import NodeView, Value
@@ -24,6 +24,8 @@ REFUSED_EXIT = 3
 """The exit code of a program that was told that it does not hold the node run any more."""
 ROOM_CHECK_MS = 30_000
 """How often a launch is looked at that the cluster has no room for."""
+SILENCE = frozenset({"heartbeat_timeout", "start_timeout"})
+"""What a launch is stopped for that nothing was heard of."""
 FINALIZE_GRACE_MS = 60_000
 """After output is accepted, how long finalize may take before the node run is succeeded without it."""
 
@@ -155,7 +157,7 @@ def exited(round_: Round, signal: Signal) -> None:
         return
     if node.won:
         succeed(round_, ref)
-    elif node.stop:
+    elif node.stop and not _excused(node, signal):
         fail_attempt(round_, ref, node.stop, f"stopped: {node.stop.replace('_', ' ')}{_hindered(node)}")
     elif signal.infra:
         fail_attempt(round_, ref, signal.type or "lost", signal.message, infra=True)
@@ -172,6 +174,11 @@ def exited(round_: Round, signal: Signal) -> None:
         fail_attempt(
             round_, ref, "exit", _exit_text(signal.code), retryable=signal.code != NOT_RETRYABLE_EXIT
         )
+
+
+def _excused(node: NodeView, signal: Signal) -> bool:
+    """Whether what it was stopped for is that it said nothing, and its machine was lost: an infrastructure fault."""
+    return signal.type == MACHINE_LOST and node.stop in SILENCE
 
 
 def _lost(node: NodeView, signal: Signal) -> bool:

@@ -107,6 +107,8 @@ def in_doubt(exit_: Signal) -> Signal:
     return exit_ if exit_.type or exit_.output is not None else replace(exit_, type=REWOUND)
 
 
+MACHINE_LOST = "machine_lost"
+"""The type of the end of a launch whose machine the cluster had lost: that it gave no sign of life was no fault of its own."""
 TOO_DEEP = "child_depth"
 """The error of a child run that would be a level too deep. It comes up as it is and nothing on its way is tried again: else a
 workflow that starts itself would be tried again at every level, and run thousands of times."""

@@ -17,16 +17,17 @@ class Hindrances:
         self._batcher = batcher
         self._keys = keys
 
-    async def tell(self, task: Task, code: str, detail: str, now: int) -> bool:
+    async def tell(self, task: Task, code: str, detail: str, now: int) -> int:
         """Record why a launch does not run, or with an empty code that nothing hinders it. `now` in ms by the store's clock.
 
-        False when the launch is not live any more.
+        Since when (ms, by the same clock) this code is told, whoever told it first; 0 when the launch is not live any more.
         """
         key = self._keys.node(task.run, task.ref)
         before = Hindrance.of(await self._batcher.call("HGET", key, "er"), task.attempt, task.launch)
-        told = before.followed_by(code, detail, now).encode(task)
-        reply = await self._batcher.script(HINDERED, [key], [task.attempt, task.launch, told, *NODE_LIVE])
-        return reply == 1
+        told = before.followed_by(code, detail, now)
+        record = told.encode(task)
+        reply = await self._batcher.script(HINDERED, [key], [task.attempt, task.launch, record, *NODE_LIVE])
+        return told.since if reply == 1 else 0
 
     async def disrupted(self, task: Task, pod: str) -> int:
         """Count a pod (its UID) that the cluster took away, once; how many the node run has lost so.

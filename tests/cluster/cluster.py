@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import shutil
 import ssl
 import time
@@ -12,7 +11,7 @@ import urllib.request
 from collections.abc import Callable
 from pathlib import Path
 
-from tests.cluster import components, images, machine, network, objects, pki, processes
+from tests.cluster import components, further, images, machine, network, objects, pki, processes
 from tests.cluster.build import KWOK, TOOLS, Binaries, build
 from tests.cluster.console import say
 from tests.cluster.errors import ClusterError
@@ -129,6 +128,8 @@ def _demand_alone(root: Path) -> None:
 
 
 def _stop_processes(layout: Layout, binaries: Binaries) -> None:
+    for node in layout.nodes():
+        further.stop(node, binaries)
     for name in STOP_ORDER[:2]:
         _stop(layout, name)
     if _alive(layout, "containerd"):
@@ -175,11 +176,8 @@ def _node(cluster: Cluster) -> None:
     """The kubelet, told its addresses, until it is Ready."""
     layout = cluster.layout
     kubelet = processes.start(layout, "kubelet", components.kubelet(layout, cluster.binaries))
-    processes.wait(layout, kubelet, lambda: _succeeds(cluster, "get", "node", NODE))
-    addresses = json.dumps(objects.node_addresses())
-    cluster.kubectl("patch", "node", NODE, "--subresource=status", "--type=merge", "-p", addresses)
-    cluster.kubectl("taint", "node", NODE, "node.cloudprovider.kubernetes.io/uninitialized-")
-    cluster.kubectl("wait", "--for=condition=Ready", f"node/{NODE}", "--timeout=60s")
+    processes.wait(layout, kubelet, lambda: cluster.kubectl.succeeds("get", "node", NODE))
+    objects.admit_node(cluster.kubectl, NODE)
 
 
 def _additions(cluster: Cluster) -> None:
@@ -190,7 +188,9 @@ def _additions(cluster: Cluster) -> None:
     cluster.kubectl.apply(objects.name_service(layout.ports["dns"]))
     dns = processes.start(layout, "dns", components.name_service(layout, cluster.binaries))
     processes.wait(layout, dns, _answers(f"http://127.0.0.1:{layout.ports['dns-ready']}/ready"))
-    _wait_for(lambda: _succeeds(cluster, "get", "serviceaccount", "default"), "the default service account")
+    _wait_for(
+        lambda: cluster.kubectl.succeeds("get", "serviceaccount", "default"), "the default service account"
+    )
 
 
 def _empty(directory: Path) -> None:
@@ -198,14 +198,6 @@ def _empty(directory: Path) -> None:
     shutil.rmtree(directory, ignore_errors=True)
     directory.mkdir()
     directory.chmod(0o777)
-
-
-def _succeeds(cluster: Cluster, *arguments: str) -> bool:
-    try:
-        cluster.kubectl(*arguments)
-    except ClusterError:
-        return False
-    return True
 
 
 def _wait_for(condition: Callable[[], bool], what: str, patience: float = 60.0) -> None:

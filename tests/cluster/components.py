@@ -8,6 +8,8 @@ from tests.cluster import simulated
 from tests.cluster.build import Binaries
 from tests.cluster.layout import DNS_ADDRESS, DOMAIN, HOST, NODE, POD_NETWORK, SERVICE_NETWORK, Layout
 
+MACHINE = "headrace.dev/machine"
+"""Label and taint of a further node; its value is the name of the node."""
 PAUSE_IMAGE = "localhost/pause:1"
 LOOPBACK = "127.0.0.1"
 QUERIES = ("--kube-api-qps=300", "--kube-api-burst=600")
@@ -120,7 +122,7 @@ def proxy_cleanup(binaries: Binaries) -> list[str]:
 
 def containerd(layout: Layout, binaries: Binaries) -> list[str]:
     """`restrict_oom_score_adj`: without CAP_SYS_RESOURCE runc may not lower a score. State lies below ours, so that
-    unmounting what is there ends every pod's network namespace too."""
+    unmounting what is there ends every pod's network namespace too. The socket of NRI would be one for the whole machine."""
     layout.config("containerd.toml").write_text(
         f"""version = 3
 root = "{layout.root / "containerd"}"
@@ -131,6 +133,9 @@ address = "{layout.containerd}"
 
 [plugins."io.containerd.cri.v1.images".pinned_images]
 sandbox = "{PAUSE_IMAGE}"
+
+[plugins."io.containerd.nri.v1.nri"]
+disable = true
 
 [plugins."io.containerd.cri.v1.runtime"]
 restrict_oom_score_adj = true
@@ -183,17 +188,27 @@ def kwok(layout: Layout, binaries: Binaries) -> list[str]:
     ]
 
 
-def kubelet(layout: Layout, binaries: Binaries) -> list[str]:
-    """A node whose address is loopback is refused, so it waits for a cloud to name its addresses: that is us."""
-    layout.config("kubelet.json").write_text(json.dumps(_kubelet(layout), indent=1))
+def kubelet(layout: Layout, binaries: Binaries, node: str = NODE) -> list[str]:
+    """A node whose address is loopback is refused, so it waits for a cloud to name its addresses: that is us.
+
+    Of a further node the pods have no place in the tree of control groups, which a kubelet clears of what it does not
+    know; and only pods that ask for it come to it.
+    """
+    config, labels = _kubelet(layout), list[str]()
+    if node != NODE:
+        taint = {"key": MACHINE, "value": node, "effect": "NoSchedule"}
+        config |= {"cgroupsPerQOS": False, "registerWithTaints": [taint]}
+        labels = [f"--node-labels={MACHINE}={node}"]
+    layout.config("kubelet.json").write_text(json.dumps(config, indent=1))
     return [
         binaries["kubelet"],
         f"--config={layout.config('kubelet.json')}",
         f"--kubeconfig={layout.root / 'kubeconfig' / 'kubelet'}",
-        f"--hostname-override={NODE}",
+        f"--hostname-override={node}",
         f"--root-dir={layout.root / 'kubelet'}",
         f"--cert-dir={layout.root / 'run'}",
         "--cloud-provider=external",
+        *labels,
     ]
 
 

@@ -35,6 +35,14 @@ class Kubectl:
             raise ClusterError(f"kubectl {' '.join(arguments)}: {done.stderr.strip()}")
         return done.stdout
 
+    def succeeds(self, *arguments: str) -> bool:
+        """Whether it does."""
+        try:
+            self(*arguments)
+        except ClusterError:
+            return False
+        return True
+
     def get(self, *arguments: str) -> dict[str, Any]:
         """An object, or a list of them under `items`."""
         return json.loads(self("get", *arguments, "-o", "json"))

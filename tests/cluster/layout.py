@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
 import tempfile
 from dataclasses import dataclass
@@ -69,11 +70,30 @@ class Layout:
     def new(cls, root: Path) -> Layout:
         """An empty state directory with a block of free ports."""
         layout = cls(root, _free_ports())
-        for directory in ("pki", "logs", "run", "etc", "kubeconfig", "kubelet", "volumes", "cni"):
-            (root / directory).mkdir(parents=True)
-        root.chmod(0o755)
-        (root / "ports.json").write_text(json.dumps(layout.ports))
+        layout._make("pki", "volumes")
         return layout
+
+    def _make(self, *more: str) -> None:
+        for directory in ("logs", "run", "etc", "kubeconfig", "kubelet", "cni", *more):
+            (self.root / directory).mkdir(parents=True)
+        self.root.chmod(0o755)
+        (self.root / "ports.json").write_text(json.dumps(self.ports))
+
+    def new_node(self, name: str) -> Layout:
+        """The directories of a further node, below those of the cluster, whose certificates it shares."""
+        # from anywhere in the range: others that look for a port look at its beginning, at the same moment
+        somewhere = random.randrange(FIRST_PORT, LAST_PORT, PORT_STEP)
+        layout = Layout(
+            self.root / "nodes" / name, {**self.ports, "kubelet": _free_ports(somewhere)["kubelet"]}
+        )
+        layout._make()
+        (layout.root / "pki").symlink_to(self.root / "pki")
+        return layout
+
+    def nodes(self) -> list[Layout]:
+        """Those of the further nodes that are there."""
+        found = [Layout.load(path) for path in sorted((self.root / "nodes").glob("*"))]
+        return [layout for layout in found if layout is not None]
 
     @classmethod
     def load(cls, root: Path) -> Layout | None:
@@ -118,8 +138,8 @@ def _free(port: int) -> bool:
     return True
 
 
-def _free_ports() -> dict[str, int]:
-    for first in range(FIRST_PORT, LAST_PORT, PORT_STEP):
+def _free_ports(begin: int = FIRST_PORT) -> dict[str, int]:
+    for first in [*range(begin, LAST_PORT, PORT_STEP), *range(FIRST_PORT, begin, PORT_STEP)]:
         ports = {name: first + offset for offset, name in enumerate(PORT_NAMES)}
         if all(_free(port) for port in ports.values()):
             return ports

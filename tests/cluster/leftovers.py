@@ -21,7 +21,7 @@ POD_LOGS = Path("/var/log/containers")
 def clear(layout: Layout, binaries: Binaries) -> None:
     """Take it all away; every part may be gone already."""
     _end_shims(binaries)
-    _unmount(layout.root)
+    unmount(layout.root)
     environment = {"PATH": search_path()}
     subprocess.run(components.proxy_cleanup(binaries), env=environment, capture_output=True, check=False)
     _remove_control_groups()
@@ -39,8 +39,8 @@ def _end_shims(binaries: Binaries) -> None:
                 os.kill(int(process.name), signal.SIGKILL)
 
 
-def _unmount(root: Path) -> None:
-    """Every mount below the state directory, the innermost first."""
+def unmount(root: Path) -> None:
+    """Every mount below a state directory, the innermost first."""
     mounted = [line.split()[1] for line in Path("/proc/self/mounts").read_text().splitlines()]
     below = [path for path in mounted if path.startswith(f"{root}/")]
     for path in sorted(below, key=len, reverse=True):

@@ -21,7 +21,12 @@ def prepare(layout: Layout) -> None:
         _ip("address", "add", f"{HOST}/32", "dev", "lo")
     layout.config("ip_forward").write_text(FORWARDING.read_text())
     FORWARDING.write_text("1\n")
-    (layout.root / "cni" / "10-pods.conflist").write_text(json.dumps(_network(layout)))
+    configure(layout, layout)
+
+
+def configure(cluster: Layout, node: Layout) -> None:
+    """Pods of a node are in the cluster's network: one plugin gives all of them their addresses."""
+    (node.root / "cni" / "10-pods.conflist").write_text(json.dumps(_network(cluster)))
 
 
 def _network(layout: Layout) -> dict[str, object]:

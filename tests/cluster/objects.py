@@ -1,10 +1,12 @@
-"""What a cluster has beside its components: a name service, volumes, simulated nodes. Pure."""
+"""What a cluster has beside its components: a name service, volumes, nodes that are told of, simulated nodes."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
+from tests.cluster.kubectl import Kubectl
 from tests.cluster.layout import DNS_ADDRESS, HOST
 
 VOLUMES = 12
@@ -92,10 +94,13 @@ def _volume(directory: Path, number: int) -> dict[str, Any]:
     }
 
 
-def node_addresses() -> dict[str, Any]:
-    """What a cloud would tell of the node."""
+def admit_node(kubectl: Kubectl, name: str) -> None:
+    """Tell of a node what a cloud would tell, its addresses; returns when it is Ready. Raises ClusterError."""
     addresses = [{"type": "Hostname", "address": "localhost"}, {"type": "InternalIP", "address": "127.0.0.1"}]
-    return {"status": {"addresses": addresses}}
+    told = json.dumps({"status": {"addresses": addresses}})
+    kubectl("patch", "node", name, "--subresource=status", "--type=merge", "-p", told)
+    kubectl("taint", "node", name, "node.cloudprovider.kubernetes.io/uninitialized-")
+    kubectl("wait", "--for=condition=Ready", f"node/{name}", "--timeout=60s")
 
 
 def simulated_node(name: str) -> dict[str, Any]:

@@ -76,9 +76,20 @@ def make(layout: Layout) -> None:
     )
     _openssl("pkey", "-in", layout.pki("accounts.key"), "-pubout", "-out", layout.pki("accounts.pub"))
     for identity in CLIENTS:
-        path = layout.root / "kubeconfig" / identity.name
-        path.write_text(json.dumps(kubeconfig(layout, identity), indent=1))
-        path.chmod(0o600)
+        _write_kubeconfig(layout, identity, identity.name)
+
+
+def make_for_node(layout: Layout, node: str) -> None:
+    """What the kubelet of a further node says who it is with."""
+    identity = Identity(f"kubelet-{node}", f"system:node:{node}", ("system:nodes",))
+    _issue(layout, identity)
+    _write_kubeconfig(layout, identity, KUBELET.name)
+
+
+def _write_kubeconfig(layout: Layout, identity: Identity, name: str) -> None:
+    path = layout.root / "kubeconfig" / name
+    path.write_text(json.dumps(kubeconfig(layout, identity), indent=1))
+    path.chmod(0o600)
 
 
 def kubeconfig(layout: Layout, identity: Identity) -> dict[str, object]:

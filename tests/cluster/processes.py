@@ -35,6 +35,12 @@ class Process:
             os.waitpid(self.pid, os.WNOHANG)
         return _start_time(self.pid) == self.start
 
+    def signal(self, number: int) -> None:
+        """Send it a signal, if it is still there."""
+        if self.alive():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+
     def stop(self, grace: float = STOP_GRACE) -> None:
         """SIGTERM, and SIGKILL after `grace` seconds. Ends nothing that is not ours."""
         for number, patience in ((signal.SIGTERM, grace), (signal.SIGKILL, 5.0)):

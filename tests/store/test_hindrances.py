@@ -36,6 +36,12 @@ async def test_a_reason_keeps_since_when_it_holds_and_another_one_begins_anew(st
     assert Hindrance.of(await field(store, "er"), 1, 0) == Hindrance("", "", 300, 300)
 
 
+async def test_since_when_a_reason_holds_is_known_to_whoever_tells_it_next(store, put):
+    """Another worker may watch the cluster by then."""
+    assert await store.hindrances.tell(TASK, "MachineLost", "", 100) == 100
+    assert await store.hindrances.tell(TASK, "MachineLost", "", 900) == 100
+
+
 async def test_of_an_earlier_launch_nothing_is_told(store, put):
     assert not await store.hindrances.tell(TASK._replace(launch=1), "Unschedulable", "", 100)
     assert await store.hindrances.disrupted(TASK._replace(attempt=2), "u1") == -1

@@ -22,6 +22,7 @@ from workers.executors.kubernetes import watch
 from workers.executors.kubernetes.client import ClusterError
 from workers.executors.kubernetes.manifest import CONTAINER
 from workers.executors.kubernetes.observer import Observer
+from workers.executors.kubernetes.reasons import OVERDUE_MS
 from workers.executors.naming import TASK, launch_name
 from workers.executors.rate import Backoff
 
@@ -117,6 +118,8 @@ class Workers:
         self.state = GOES_ON
         self.renewed: list[Task] = []
         self.asked = 0
+        self.clock = 0
+        self.clock_reads = 0
 
     async def processes(self, _host: str) -> dict[Task, bytes]:
         return {}
@@ -137,7 +140,8 @@ class Workers:
     async def forget_process(self, _task: Task, _host: str) -> None: ...
 
     async def now(self) -> int:
-        return 0
+        self.clock_reads += 1
+        return self.clock
 
 
 class Hindrances:
@@ -145,25 +149,29 @@ class Hindrances:
         self.told: list[tuple[Task, str]] = []
         self.lost = 1
         """How many pods each launch has lost so far."""
+        self.counted: list[str] = []
+        self.since: dict[str, int] = {}
+        """By reason, as an earlier observer told it."""
 
-    async def tell(self, task: Task, code: str, _detail: str, _now: int) -> bool:
+    async def tell(self, task: Task, code: str, _detail: str, now: int) -> int:
         self.told.append((task, code))
-        return True
+        return self.since.setdefault(code, now)
 
-    async def disrupted(self, _task: Task, _pod: str) -> int:
+    async def disrupted(self, _task: Task, pod: str) -> int:
+        self.counted.append(pod)
         return self.lost
 
 
 class Post:
     """An observer, the API server that it watches, and what it told."""
 
-    def __init__(self) -> None:
+    def __init__(self, **settings: float) -> None:
         self.server: Any = Server()
         self.workers = Workers()
         self.hindrances = Hindrances()
         self.ends: list[Signal] = []
         store: Any = SimpleNamespace(workers=self.workers, hindrances=self.hindrances)
-        self.observer = Observer(store, self.server, "w1", "hr", self._report)
+        self.observer = Observer(store, self.server, "w1", "hr", self._report, **settings)
 
     async def _report(self, run: str, signal: Signal, lived: Lived | None = None) -> None:
         self.ends.append(signal)
@@ -355,3 +363,98 @@ async def test_a_server_that_has_too_much_to_do_is_asked_once_a_round_and_submis
     assert post.server.refused.keys() == {names[0]}
     assert set(post.workers.renewed) <= {task(number) for number in range(3)}
     assert post.workers.renewed
+
+
+# machines that are lost (fault row 25) ----------------------------------------------------------------------------
+
+SHOULD_BE_GONE_MS = 1_767_225_660_000  # a minute after NOW
+FORCE_RELEASE = 60.0
+
+
+def on_a_lost_machine(number: int, *conditions: dict[str, str]) -> dict[str, Any]:
+    """A pod that must go, and nothing more is heard of it."""
+    found = pod(number, "Running", *conditions, running={})
+    found["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+    return found
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Post:
+    """One whose operator waits for a minute."""
+    monkeypatch.setattr(module, "RECONCILE", 0.01)
+    made = Post(force_release=FORCE_RELEASE)
+    made.workers.clock = SHOULD_BE_GONE_MS + OVERDUE_MS
+    return made
+
+
+async def looked_often(post: Post) -> None:
+    until = post.workers.clock_reads + 5
+    await post.until(lambda: post.workers.clock_reads >= until)
+
+
+async def test_a_launch_whose_machine_is_lost_keeps_its_slots_for_as_long_as_it_takes(post: Post):
+    post.workers.clock = SHOULD_BE_GONE_MS + OVERDUE_MS
+    post.server.lists.update(jobs=[job(1)], pods=[on_a_lost_machine(1, EVICTED)])
+    async with post.watching():
+        await post.until(lambda: post.hindrances.told)
+        post.workers.clock += 30 * 24 * 3600 * 1000
+        await looked_often(post)
+    assert post.hindrances.told == [(task(1), "MachineLost")]
+    assert (post.ends, post.server.deleted) == ([], [])
+
+
+async def test_after_the_operators_time_it_is_given_up_as_an_infrastructure_fault(patient: Post):
+    patient.server.lists.update(jobs=[job(1)], pods=[on_a_lost_machine(1, EVICTED)])
+    async with patient.watching():
+        await patient.until(lambda: patient.hindrances.told)
+        patient.workers.clock += 59_999
+        await looked_often(patient)
+        assert not patient.ends
+        patient.workers.clock += 1
+        await patient.until(lambda: patient.server.deleted)
+    assert [(end.type, end.infra) for end in patient.ends] == [("machine_lost", True)]
+    assert patient.hindrances.counted == [], "a lost machine is one fault, not two"
+
+
+async def test_who_watches_next_goes_on_with_the_time_that_has_passed(patient: Post):
+    patient.hindrances.since["MachineLost"] = patient.workers.clock - 60_000
+    patient.server.lists.update(jobs=[job(1)], pods=[on_a_lost_machine(1)])
+    async with patient.watching():
+        await patient.until(lambda: patient.ends)
+    assert patient.ends[0].type == "machine_lost"
+
+
+async def test_what_was_to_be_stopped_on_a_machine_that_is_lost_ends_then_too(patient: Post):
+    """Its Job is deleted, and its pod never says that it is gone."""
+    patient.workers.state = MUST_STOP
+    patient.server.lists.update(jobs=[job(1)], pods=[pod(1, "Running", running={})])
+    async with patient.watching():
+        await patient.until(lambda: patient.server.deleted)
+        patient.server.watches["pods"].tell({"type": "MODIFIED", "object": on_a_lost_machine(1)})
+        await patient.until(lambda: patient.hindrances.told)
+        assert not patient.ends
+        patient.workers.clock += 60_000
+        await patient.until(lambda: patient.ends)
+    assert len(patient.server.deleted) == 1
+
+
+async def test_a_pod_that_comes_back_from_a_lost_machine_to_be_stopped_is_laid_to_the_machine(post: Post):
+    post.workers.clock = SHOULD_BE_GONE_MS + OVERDUE_MS
+    post.server.lists.update(jobs=[job(1)], pods=[on_a_lost_machine(1)])
+    async with post.watching():
+        await post.until(lambda: post.hindrances.told)
+        killed = pod(1, "Failed", terminated={"exitCode": 137})
+        killed["metadata"]["deletionTimestamp"] = "2026-01-01T00:01:00Z"
+        post.server.watches["pods"].tell({"type": "MODIFIED", "object": killed})
+        await post.until(lambda: post.ends)
+    assert [(end.type, end.infra) for end in post.ends] == [("machine_lost", True)]
+
+
+async def test_a_pod_that_is_taken_away_counts_when_it_has_gone(post: Post):
+    post.server.lists.update(jobs=[job(1)], pods=[on_a_lost_machine(1, EVICTED)])
+    async with post.watching():
+        await post.until(lambda: post.hindrances.told)
+        assert post.hindrances.counted == []
+        post.server.watches["pods"].tell({"type": "DELETED", "object": on_a_lost_machine(1, EVICTED)})
+        await post.until(lambda: post.hindrances.counted)
+    assert post.hindrances.counted == ["pod1"]

@@ -11,7 +11,20 @@ from app.core.tasks import Task
 from app.errors import NotFound, Unavailable
 from workers.executors.kubernetes.client import ClusterError
 from workers.executors.kubernetes.executor import refusal
-from workers.executors.kubernetes.reasons import Waiting, ended, gone, hindrance, slim, started, waiting
+from workers.executors.kubernetes.reasons import (
+    OVERDUE,
+    OVERDUE_MS,
+    UNREACHABLE,
+    Waiting,
+    created_ms,
+    ended,
+    gone,
+    hindrance,
+    of_lost_machine,
+    slim,
+    started,
+    waiting,
+)
 from workers.executors.kubernetes.watch import Relist, event
 
 TASK = Task("r1", "price", 1, 0)
@@ -190,3 +203,58 @@ def test_a_job_whose_pods_are_refused_says_so_until_it_has_one():
 def test_what_is_kept_of_an_object_says_the_same_as_all_of_it():
     whole = over(137, reason="OOMKilled") | {"spec": {"containers": [{"name": "node"}]}}
     assert ended(TASK, slim(JOB), [slim(whole)]) == ended(TASK, JOB, [whole])
+
+
+# machines that are lost (fault row 25) ----------------------------------------------------------------------------
+
+NOT_READY = {"type": "Ready", "status": "False"}
+"""As the cluster puts it on the pods of a machine that it does not hear of: without a reason."""
+GRACE_ENDS = "2026-01-01T00:01:00Z"
+LATE = created_ms({"metadata": {"creationTimestamp": GRACE_ENDS}}) or 0
+
+
+def on_machine(pod: dict[str, Any], name: str = "m1") -> dict[str, Any]:
+    return {**pod, "spec": {"nodeName": name}}
+
+
+def test_a_pod_on_a_machine_that_the_cluster_does_not_hear_of_runs_for_all_that_is_known_and_it_is_said():
+    silent = on_machine(pod("Running", {"running": {}}, conditions=(NOT_READY,)))
+    found = hindrance([silent], "")
+    assert found is not None
+    assert (found.reason, "'m1'" in found.message) == (UNREACHABLE, True)
+    assert ended(TASK, JOB, [silent]) is None
+
+
+def test_a_pod_whose_machine_says_why_it_is_not_ready_is_heard_of():
+    told = {**NOT_READY, "reason": "ContainersNotReady"}
+    assert hindrance([pod("Running", {"running": {}}, conditions=(told,))], "") is None
+
+
+def test_a_pod_that_should_be_gone_and_is_not_confirmed_to_be_keeps_its_slots():
+    taken = on_machine(pod("Running", {"running": {}}, conditions=(EVICTION,), deletionTimestamp=GRACE_ENDS))
+    within = hindrance([taken], "", LATE + OVERDUE_MS - 1)
+    assert within is not None
+    assert within.reason == "Disrupted"
+    found = hindrance([taken], "", LATE + OVERDUE_MS)
+    assert found is not None
+    assert (found.reason, GRACE_ENDS in found.message) == (OVERDUE, True)
+    assert ended(TASK, JOB, [taken]) is None
+
+
+def test_a_pod_that_has_ended_waits_for_no_machine():
+    over = pod(
+        "Failed", {"terminated": {"exitCode": 143}}, conditions=(EVICTION,), deletionTimestamp=GRACE_ENDS
+    )
+    found = hindrance([over], "", LATE + OVERDUE_MS)
+    assert found is not None
+    assert found.reason == "Disrupted"
+
+
+def test_only_an_infrastructure_fault_is_laid_to_a_lost_machine():
+    assert of_lost_machine(gone(TASK)).type == "machine_lost"
+    assert of_lost_machine(exit_of(TASK, code=3)) == exit_of(TASK, code=3)
+
+
+def test_what_is_kept_of_a_pod_on_a_lost_machine_says_the_same_as_all_of_it():
+    whole = on_machine(pod("Running", {"running": {}}, deletionTimestamp=GRACE_ENDS))
+    assert hindrance([slim(whole)], "", LATE + OVERDUE_MS) == hindrance([whole], "", LATE + OVERDUE_MS)

@@ -6,7 +6,7 @@ import pytest
 
 from app.core.attempts import FINALIZE_GRACE_MS, INFRA_BUDGET, backoff
 from app.core.graph import Retry
-from app.core.signals import REWOUND, Signal, SignalKind
+from app.core.signals import MACHINE_LOST, REWOUND, Signal, SignalKind
 
 RETRY = {"max_attempts": 3, "initial": "1s", "factor": 2, "max": "100s"}
 ONE = {"a": {"type": "step", "retry": RETRY}}
@@ -205,6 +205,26 @@ class TestTimers:
         run.exit(task, code=-15)
         run.settle()
         assert (run.status("a"), run.error("a")["type"]) == ("waiting", "heartbeat_timeout")
+
+    def test_silence_of_a_machine_that_was_lost_is_an_infrastructure_fault(self, world):
+        """Fault row 25: the heartbeat may run out before the cluster has noticed."""
+        run = world(self.NODE)
+        task = run.launch("a")
+        pass_time(run)
+        run.exit(task, code=None, type=MACHINE_LOST, infra=True)
+        run.settle()
+        assert (run.status("a"), run.error("a")["type"]) == ("waiting", MACHINE_LOST)
+        pass_time(run)
+        assert run.ready == [("a", 1, 1)]
+
+    def test_what_ran_too_long_on_a_machine_that_was_lost_ran_too_long(self, world):
+        run = world({"a": {**self.NODE["a"], "retry": {"max_attempts": 1}}})
+        run.admit(run.ready[0])
+        run.launched("a")
+        pass_time(run)
+        run.exit(("a", 1, 0), code=None, type=MACHINE_LOST, infra=True)
+        run.settle()
+        assert (run.status("a"), run.error("a")["type"]) == ("failed", "run_timeout")
 
     def test_silence_during_a_pause_of_the_store_is_not_held_against_a_node(self, world):
         run = world(self.NODE)

@@ -225,7 +225,10 @@ class KubernetesExecutor:
 
     async def _observe(self) -> None:
         cluster = await self._open()
-        observer = Observer(self._store, cluster, self._worker, self._settings.prefix, self._report)
+        observer = Observer(
+            self._store, cluster, self._worker, self._settings.prefix, self._report,
+            force_release=self._settings.force_release_after,
+        )  # fmt: skip
         self._observer = observer
         try:
             async with asyncio.TaskGroup() as group:

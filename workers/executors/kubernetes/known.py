@@ -1,4 +1,4 @@
-"""What is known of a launch whose Job is on the cluster."""
+"""What is known of one launch in the cluster: its Job, its pods, and what of it was told."""
 
 from __future__ import annotations
 
@@ -22,6 +22,10 @@ class Known:
     refusal: str = ""
     """What the cluster last said instead of making its pod."""
     hindrance: reasons.Waiting | None = None
+    since: int = 0
+    """ms, by the store's clock: since when that is told."""
+    silent: bool = False
+    """The cluster heard nothing of its machine when it was last looked at."""
     told_at: float = 0.0
     counted: set[str] = field(default_factory=set[str])
     """UIDs of pods whose disruption was counted."""
@@ -42,3 +46,7 @@ class Known:
     def uid(self) -> str:
         """The UID of its Job; empty where that was not seen."""
         return str(self.job["metadata"]["uid"]) if self.job else ""
+
+    def leaving(self) -> bool:
+        """Whether a pod of it must go and has not ended: how long that takes is looked at."""
+        return any(reasons.leaving(pod) for pod in self.telling())

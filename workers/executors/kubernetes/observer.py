@@ -57,12 +57,23 @@ SLACK_MS = 2_000
 class Observer:
     """One per leader: it begins with lists, so it knows everything that the one before it knew."""
 
-    def __init__(self, store: Store, cluster: Cluster, worker: str, prefix: str, report: Report) -> None:
+    def __init__(
+        self,
+        store: Store,
+        cluster: Cluster,
+        worker: str,
+        prefix: str,
+        report: Report,
+        *,
+        force_release: float = 0,
+    ) -> None:
+        """`force_release`: seconds that a pod which should be gone may go unconfirmed; 0: for ever."""
         self._store = store
         self._cluster = cluster
         self._worker = worker
         self._prefix = prefix
         self._report = report
+        self._force_release = force_release
         self.known: dict[Task, Known] = {}
         self._by_uid: dict[str, Task] = {}
         """Launches by the UIDs of their Jobs: refusals come in thousands, and name nothing else."""
@@ -170,7 +181,7 @@ class Observer:
         if known is not None:
             self._by_uid.pop(known.uid, None)
         if known is None or not known.told:
-            await self._tell(task, reasons.gone(task))
+            await self._tell(task, reasons.gone(task), silent=known is not None and known.silent)
 
     # pods -------------------------------------------------------------------------------------------------------
 
@@ -244,12 +255,10 @@ class Observer:
             if not known.launched and any(reasons.started(pod) for pod in known.pods.values()):
                 await self._launched(task, known)
             if end is None:
-                end = await self._disrupted(task, known)
+                end = await self._disrupted(task, known) or await self._hindered(task, known)
             if end is not None:
-                await self._tell(task, await self._dated(task, known, end))
+                await self._tell(task, await self._dated(task, known, end), silent=known.silent)
                 known.told, known.told_at = True, monotonic()
-            else:
-                await self._hindered(task, known)
 
     async def _fetch_pods(self, known: Known) -> None:
         """Raises ClusterError."""
@@ -270,7 +279,8 @@ class Observer:
     async def _disrupted(self, task: Task, known: Known) -> Signal | None:
         """Count the pods that were taken away from a launch that goes on; its end where those are too many."""
         for uid, pod in list(known.pods.items()):
-            if uid in known.counted or not (reasons.disrupted(pod) and reasons.started(pod)):
+            ended = uid in known.gone or reasons.over(pod)
+            if uid in known.counted or not (ended and reasons.disrupted(pod) and reasons.started(pod)):
                 continue
             count = await self._store.hindrances.disrupted(task, uid)
             known.counted.add(uid)
@@ -280,18 +290,26 @@ class Observer:
                 return exit_of(task, type="lost", message=f"{count} of its pods were taken away", infra=True)
         return None
 
-    async def _hindered(self, task: Task, known: Known) -> None:
-        """Say why a launch does not run, when that is new or stands for its heartbeat; of one that must stop it stays said."""
-        if known.deleted or known.job["metadata"].get("deletionTimestamp"):
-            return
-        found = reasons.hindrance(known.telling(), known.refusal)
+    async def _hindered(self, task: Task, known: Known) -> Signal | None:
+        """Say why a launch does not run, when that is new or stands for its heartbeat; its end where nobody waits any longer
+        for the word of its machine. Of one that must stop what was said stays said, but for its machine."""
+        now = await self._store.workers.now() if known.leaving() else 0
+        found = reasons.hindrance(known.telling(), known.refusal, now)
+        known.silent = found is not None and found.reason in reasons.MACHINE
+        late = found is not None and found.reason == reasons.OVERDUE
+        if not late and (known.deleted or known.job["metadata"].get("deletionTimestamp")):
+            return None
         again = found is not None and known.launched and monotonic() - known.told_at > REPEAT
-        if found == known.hindrance and not again:
-            return
-        told = found or reasons.Waiting("")
-        now = await self._store.workers.now()
-        await self._store.hindrances.tell(task, told.reason, told.message, now)
-        known.hindrance, known.told_at = found, monotonic()
+        if found != known.hindrance or again:
+            told = found or reasons.Waiting("")
+            now = now or await self._store.workers.now()
+            known.since = await self._store.hindrances.tell(task, told.reason, told.message, now)
+            known.hindrance, known.told_at = found, monotonic()
+        if not (late and known.since and 0 < self._force_release * 1000 <= now - known.since):
+            return None
+        log.warning("a machine is lost; its launch is given up", task=task.encode())
+        known.given_up = True
+        return reasons.released(task, self._force_release)
 
     async def _dated(self, task: Task, known: Known, end: Signal) -> Signal:
         """The end of a launch; one that was made before the store's present state admitted it has lost its checkpoints."""
@@ -304,8 +322,9 @@ class Observer:
         text = "the store was set back to before this launch; its checkpoints are lost"
         return exit_of(task, code=end.code, type="lost", message=text, infra=True)
 
-    async def _tell(self, task: Task, end: Signal) -> None:
-        await self._report(task.run, end)
+    async def _tell(self, task: Task, end: Signal, *, silent: bool) -> None:
+        """`silent`: nothing was heard of its machine before."""
+        await self._report(task.run, reasons.of_lost_machine(end) if silent else end)
         await self._store.workers.forget_process(task, HOST)
 
     # stopping ---------------------------------------------------------------------------------------------------
@@ -324,7 +343,9 @@ class Observer:
         Raises StoreUnavailable, ClusterError.
         """
         going = [
-            task for task, known in self.known.items() if known.job and not (known.told or known.deleted)
+            task
+            for task, known in self.known.items()
+            if known.job and not known.told and (known.leaving() or not known.deleted)
         ]
         ended = [task for task, known in self.known.items() if known.told]
         tasks = [*self._some(going, AT_ONCE), *self._some(ended, AT_ONCE // 10)]
@@ -332,7 +353,7 @@ class Observer:
         if going and now - self._renewed > RENEWAL:
             self._renewed = now
             await self._store.workers.renew_launches(
-                [task for task in going if not self.known[task].launched]
+                [task for task in going if not (self.known[task].launched or self.known[task].deleted)]
             )
         if tasks:
             for task, state in zip(tasks, await self._store.workers.states(tasks), strict=True):
@@ -359,7 +380,11 @@ class Observer:
     async def _settle(self, task: Task, state: NodeState, now: float) -> None:
         """What must be done about one launch, which the store says is in such a state."""
         known = self.known.get(task)
-        if known is None or known.deleted:
+        if known is None:
+            return
+        if known.deleted:
+            if not known.told and known.leaving():  # perhaps its machine is lost
+                await self._judge(task, known)
             return
         live = state.lives(task)
         if known.given_up:
@@ -377,7 +402,7 @@ class Observer:
             unheard = known.launched and not state.launched
             if unheard:  # the store was set back to before it was told that its pod runs
                 known.launched = False
-            if unheard or known.hindrance is not None:
+            if unheard or known.hindrance is not None or known.leaving():
                 await self._judge(task, known)
             return
         known.over = now if known.over is None else known.over

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
 import orjson
 
-from app.core.signals import Signal, exit_of
+from app.core.signals import MACHINE_LOST, Signal, exit_of
 from app.core.tasks import Task
 from workers.executors.kubernetes.manifest import CONTAINER, OUTPUT_LIMIT
 
@@ -17,6 +17,15 @@ Object = Mapping[str, Any]
 
 UNKNOWN_ENDS = frozenset({(255, "Unknown"), (137, "ContainerStatusUnknown")})
 """What a machine says of a container that it found no more, as after it was started anew: no exit code of the program's own."""
+
+UNREACHABLE = "MachineUnreachable"
+"""The cluster hears nothing of the machine of a pod that runs."""
+OVERDUE = "MachineLost"
+"""A pod that should be gone is not confirmed to be, as its machine says nothing."""
+MACHINE = frozenset({UNREACHABLE, OVERDUE})
+"""What is said of a launch whose machine is silent."""
+OVERDUE_MS = 10_000
+"""How long after its grace a pod may take to go: a machine that has much to do is not lost."""
 
 
 @dataclass(slots=True, frozen=True)
@@ -84,19 +93,54 @@ def disrupted(pod: Object) -> bool:
     return _true(pod, "DisruptionTarget") is not None
 
 
-def hindrance(pods: Iterable[Object], refusal: str) -> Waiting | None:
+def leaving(pod: Object) -> bool:
+    """Whether a pod must go and has not ended."""
+    return not over(pod) and bool((pod.get("metadata") or {}).get("deletionTimestamp"))
+
+
+def unreachable(pod: Object) -> Waiting | None:
+    """What to say of a pod that runs, for all that is known, on a machine that the cluster does not hear of any more.
+
+    The cluster says so by taking the condition Ready away without a reason; a kubelet always gives one.
+    """
+    ready = _conditions(pod).get("Ready") or {}
+    if over(pod) or "running" not in _state(pod) or ready.get("status") != "False" or ready.get("reason"):
+        return None
+    return Waiting(
+        UNREACHABLE, f"the cluster hears nothing of the machine '{_machine(pod)}', where the pod runs"
+    )
+
+
+def overdue(pod: Object, now: int) -> Waiting | None:
+    """What to say of a pod that should be gone at `now` (ms) and is not confirmed to be."""
+    until = _ms(pod, "deletionTimestamp")  # its grace is in it
+    if not leaving(pod) or until is None or now < until + OVERDUE_MS:
+        return None
+    by = str(pod["metadata"]["deletionTimestamp"])
+    text = (
+        f"the pod should have left the machine '{_machine(pod)}' by {by}, and nothing confirms that it has: "
+    )
+    return Waiting(OVERDUE, f"{text}its slots stay taken")
+
+
+def _machine(pod: Object) -> str:
+    return str((pod.get("spec") or {}).get("nodeName") or "")
+
+
+def hindrance(pods: Iterable[Object], refusal: str, now: int = 0) -> Waiting | None:
     """Why a launch that is not over does not run; None where its container runs, or where nothing is unusual.
 
-    `refusal` is what the cluster last said instead of making a pod, empty for nothing.
+    `refusal` is what the cluster last said instead of making a pod, empty for nothing; `now` (ms) is needed where a pod is
+    leaving.
     """
     every = _oldest_first(pods)
-    alive = [
-        pod for pod in every if not over(pod) and not (pod.get("metadata") or {}).get("deletionTimestamp")
-    ]
+    alive = [pod for pod in every if not over(pod) and not leaving(pod)]
     if alive:
-        found = waiting(alive[-1])
+        found = waiting(alive[-1]) or unreachable(alive[-1])
         if found is not None or started(alive[-1]):
             return found
+    elif every and (late := overdue(every[-1], now)) is not None:
+        return late
     elif refusal and not any(started(pod) and not over(pod) for pod in every):
         return refused(refusal)
     taken = [pod for pod in every if disrupted(pod)]
@@ -118,11 +162,15 @@ def _oldest_first(pods: Iterable[Object]) -> list[Object]:
 
 def created_ms(thing: Object) -> int | None:
     """ms since the epoch, by the cluster's clock, of a whole second; None where it is not told."""
+    return _ms(thing, "creationTimestamp")
+
+
+def _ms(thing: Object, name: str) -> int | None:
     try:
-        made = datetime.fromisoformat(str((thing.get("metadata") or {})["creationTimestamp"]))
+        told = datetime.fromisoformat(str((thing.get("metadata") or {})[name]))
     except (KeyError, ValueError):
         return None
-    return round(made.timestamp() * 1000)
+    return round(told.timestamp() * 1000)
 
 
 def slim(thing: Object) -> dict[str, Any]:
@@ -130,7 +178,7 @@ def slim(thing: Object) -> dict[str, Any]:
     metadata, status = thing.get("metadata") or {}, thing.get("status") or {}
     kept = ("name", "uid", "annotations", "creationTimestamp", "deletionTimestamp")
     told = ("phase", "reason", "message", "conditions", "containerStatuses", "completionTime")
-    spec = {"ttlSecondsAfterFinished": (thing.get("spec") or {}).get("ttlSecondsAfterFinished")}
+    spec = {name: (thing.get("spec") or {}).get(name) for name in ("ttlSecondsAfterFinished", "nodeName")}
     return {
         "metadata": {name: metadata[name] for name in kept if name in metadata},
         "status": {name: status[name] for name in told if name in status},
@@ -159,6 +207,17 @@ def ended(task: Task, job: Object, pods: Iterable[Object]) -> Signal | None:
 def gone(task: Task) -> Signal:
     """The end of a launch whose Job was deleted."""
     return exit_of(task, type="lost", message="the Job of this launch was deleted", infra=True)
+
+
+def released(task: Task, seconds: float) -> Signal:
+    """The end of a launch whose pod was not confirmed to be gone for as long as the operator waits."""
+    text = f"its machine is lost: that the pod is gone was not confirmed within {seconds:g} s after it should have been"
+    return exit_of(task, type=MACHINE_LOST, message=text, infra=True)
+
+
+def of_lost_machine(end: Signal) -> Signal:
+    """The end of a launch of whose machine nothing was heard before."""
+    return replace(end, type=MACHINE_LOST) if end.infra else end
 
 
 def pod_end(task: Task, pod: Object) -> Signal:
