@@ -7,11 +7,13 @@ know no default timeout, repeat a 410 by themselves and take an HTML page for an
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Self
 from urllib.parse import quote
+from weakref import WeakSet
 
 import aiohttp
 import orjson
@@ -23,6 +25,9 @@ from app.settings import Settings
 from workers.executors.kubernetes.poster import Answer, Poster
 
 MAX_CONNECTIONS = 250
+LOOK = 0.005
+CLOSING = 400
+"""How many looks, so many seconds apart, connections have to go."""
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """What an answer may be that nobody reads: the server then writes the object's metadata alone."""
@@ -97,8 +102,11 @@ class Cluster:
         self._timeout = timeout
         self._jobs = self.url(JOBS, "jobs")
         self._poster = Poster(self._jobs, tls(config), config.tls_server_name, timeout)
+        self._sockets: WeakSet[socket.socket] = WeakSet()
         self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=MAX_CONNECTIONS, ssl=tls(config)),
+            connector=aiohttp.TCPConnector(
+                limit=MAX_CONNECTIONS, ssl=tls(config), socket_factory=self._socket
+            ),
             read_bufsize=1 << 21,
             auto_decompress=True,
         )
@@ -109,9 +117,20 @@ class Cluster:
         config = await configuration(settings)
         return cls(config, settings.kubernetes_namespace, settings.kubernetes_timeout)
 
+    def _socket(self, address: tuple[Any, ...]) -> socket.socket:
+        made = socket.socket(*address[:3])
+        made.setblocking(False)
+        self._sockets.add(made)
+        return made
+
     async def close(self) -> None:
+        """Returns when no connection is left: one that was broken off as it began is gone only moments later."""
         self._poster.close()
         await self._session.close()
+        for _ in range(CLOSING):
+            if all(each.fileno() < 0 for each in self._sockets):
+                return
+            await asyncio.sleep(LOOK)
 
     def url(self, group: str, kind: str, name: str = "", sub: str = "") -> str:
         """The address of a kind of objects in our namespace, of one, or of one's subresource."""
