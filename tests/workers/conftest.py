@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +29,8 @@ KEY = "hr_root_0123456789abcdef0123"
 LEASE = 1.0
 SECRET = "s3cr3t/of-the-engine"
 """The value of the secret `engine-key`, which may be sent to 127.0.0.1."""
+OLDER = ("-c", "from app.core import signals; signals.VERSION = 1; from app.cli.main import run; run()")
+"""The command of a release that reads signals of the first version only."""
 PROGRAM = str(Path(__file__).with_name("node_program.py"))
 # fmt: off
 TYPES: dict[str, list[str]] = {
@@ -75,7 +77,9 @@ class Installation:
         self.processes: list[subprocess.Popen[bytes]] = []
         self.api = self._spawn("server", "--port", str(self.port))
 
-    def _spawn(self, *command: str) -> subprocess.Popen[bytes]:
+    def _spawn(
+        self, *command: str, program: Sequence[str] = ("-m", "app.cli.main")
+    ) -> subprocess.Popen[bytes]:
         settings = self.settings.model_dump()
         env = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
         for name, value in settings.items():
@@ -83,7 +87,7 @@ class Installation:
             env[f"HEADRACE_{name.upper()}"] = plain
         with (self.folder / f"{command[0]}.log").open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "app.cli.main", *command], cwd=ROOT, env=env, stdout=log, stderr=log,
+                [sys.executable, *program, *command], cwd=ROOT, env=env, stdout=log, stderr=log,
                 stdin=subprocess.DEVNULL, preexec_fn=die_with_parent,
             )  # fmt: skip
         self.processes.append(process)
@@ -101,8 +105,8 @@ class Installation:
             assert time.monotonic() < deadline, (self.folder / "server.log").read_text()
             assert self.api.poll() is None, (self.folder / "server.log").read_text()
 
-    def worker(self) -> subprocess.Popen[bytes]:
-        return self._spawn("worker")
+    def worker(self, *, older: bool = False) -> subprocess.Popen[bytes]:
+        return self._spawn("worker", program=OLDER) if older else self._spawn("worker")
 
     def listener(self) -> subprocess.Popen[bytes]:
         return self._spawn("listener")
@@ -139,9 +143,9 @@ class Site:
         url = f"{installation.settings.api_url}/api/v1"
         self.http = httpx.AsyncClient(base_url=url, headers=headers, timeout=10)
 
-    async def worker(self) -> subprocess.Popen[bytes]:
-        """Start a worker process and wait until it can claim."""
-        process = self.installation.worker()
+    async def worker(self, *, older: bool = False) -> subprocess.Popen[bytes]:
+        """Start a worker process, of an older release at will, and wait until it can claim."""
+        process = self.installation.worker(older=older)
 
         async def announced() -> bool:
             assert process.poll() is None, (self.installation.folder / "worker.log").read_text()
