@@ -10,8 +10,8 @@ IMAGE_LOCK := -c requirements.lock --universal --generate-hashes --python-versio
 	--no-emit-package headrace-sdk --no-emit-package headrace-nodes --no-header --no-emit-index-url --no-emit-find-links
 
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-page test-kafka test-containers test-cluster cluster cluster-images cluster-demo cluster-stop check fmt \
-	bench bench-cluster jobs chaos million shapes locust lock clean
+.PHONY: help setup run test test-page test-kafka test-containers test-cluster cluster cluster-build cluster-images cluster-demo cluster-stop \
+	check fmt bench bench-cluster jobs chaos million shapes locust lock clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*##  *\(.*\)/\1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -34,12 +34,15 @@ test-page: setup  ## the page in a headless Chromium: the one on PATH, else Debi
 test-kafka: setup  ## the tests with a real Kafka broker: HEADRACE_TEST_KAFKA's, else one made here (java 17, mvn)
 	$(VENV)/python -m pytest -q tests/kafka $(ARGS)
 
-test-containers: setup  ## the tests on a container engine: HEADRACE_TEST_ENGINE's, else Podman started here (root)
+test-containers: setup  ## the tests on a container engine: Podman or Docker (HEADRACE_TEST_ENGINE=docker) started here (root)
 	HEADRACE_CONFORMANCE=container $(VENV)/python -m pytest -q tests/containers tests/conformance $(ARGS)
 
 test-cluster: setup  ## the tests on a real Kubernetes: HEADRACE_TEST_KUBECONFIG's, else one made here (root)
 	HEADRACE_CONFORMANCE=kubernetes $(VENV)/python -m tests.cluster run -- \
-		$(VENV)/python -m pytest -q tests/kubernetes tests/conformance $(ARGS)
+		$(VENV)/python -m pytest -q -n 3 --dist=loadgroup tests/kubernetes tests/conformance $(ARGS)
+
+cluster-build: setup  ## build what the test cluster and its images are made of, into a cache (root; 20 minutes the first time)
+	@$(VENV)/python -m tests.cluster build
 
 cluster: setup  ## start a real Kubernetes on this machine and print its KUBECONFIG (root; builds it the first time)
 	@$(VENV)/python -m tests.cluster start

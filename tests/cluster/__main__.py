@@ -10,10 +10,10 @@ import sys
 from pathlib import Path
 
 from tests.cluster import demo
-from tests.cluster.build import KWOK, TOOLS, build
+from tests.cluster.build import TOOLS, build
 from tests.cluster.cluster import Cluster, ensure, running, stop
 from tests.cluster.errors import ClusterError
-from tests.cluster.headrace_images import archives
+from tests.cluster.headrace_images import archives, base_archive
 from tests.cluster.layout import KUBECONFIG_VARIABLE, ROOT_VARIABLE, default_root
 
 
@@ -38,7 +38,7 @@ def _arguments() -> argparse.Namespace:
     commands.add_parser("start", help="start it, or find it running, and print its KUBECONFIG")
     commands.add_parser("stop", help="end it and remove its state")
     commands.add_parser("status", help="print the KUBECONFIG of the running cluster; exit 1 when none runs")
-    commands.add_parser("build", help="build every binary into the cache")
+    commands.add_parser("build", help="build what a cluster and its images are made of, into the cache")
     commands.add_parser("images", help="build Headrace's images and import them into the running cluster")
     commands.add_parser(
         "demo", help="start it, install Headrace from k8s/overlays/dev, and run the demo there"
@@ -61,7 +61,9 @@ def _do(arguments: argparse.Namespace) -> int:
         case "stop":
             stop(root)
         case "build":
-            build((*TOOLS, KWOK))
+            build(TOOLS)
+            archives()
+            base_archive()
         case "status":
             print(_demand(root).kubeconfig)
         case "images":
@@ -76,7 +78,7 @@ def _do(arguments: argparse.Namespace) -> int:
 
 
 def _load_images(cluster: Cluster) -> None:
-    for archive in archives().values():
+    for archive in (*archives().values(), base_archive()):
         cluster.load_image(archive)
 
 

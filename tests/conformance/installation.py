@@ -34,7 +34,7 @@ SCRIPTS = {
     "babbles": "printf 'no JSON' > $HEADRACE_OUTPUT",
     "exits-42": "exit 42",
     "exits-1": "exit 1",
-    "sleeps": "sleep 600",
+    "sleeps": "trap 'exit 1' TERM; sleep 600 & wait",
     "works-a-while": """echo begins; sleep 6; echo ends; printf '{"late": true}' > $HEADRACE_OUTPUT""",
 }
 """Node types that never heard of the protocol."""

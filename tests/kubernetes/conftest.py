@@ -23,7 +23,7 @@ from app.embedded import free_port
 from app.settings import Settings
 from app.store.store import Store
 from tests.cluster.build import build
-from tests.cluster.cluster import Cluster, ensure, stop
+from tests.cluster.cluster import Cluster, ensure, running, stop
 from tests.cluster.headrace_images import archives, base_archive
 from tests.cluster.installation import JOBS_NAMESPACE, Installation, install
 from tests.cluster.kubectl import Kubectl
@@ -35,6 +35,10 @@ if TYPE_CHECKING:
 
 STARTING = 40 * 60
 """Seconds that building and starting a cluster may take on a new machine."""
+SHARED = ("installation", "machine")
+"""Fixtures that cost much and serve many tests."""
+SETTING_UP = 5 * 60
+"""Seconds that a test may take which may be the first to need them."""
 
 
 @dataclass(frozen=True)
@@ -57,12 +61,18 @@ class TestCluster:
         return f"{self.images}/{name}"
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The first test waits for the cluster."""
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The first test waits for the cluster. Tests that share what there can be only one of run in one process."""
     here = Path(__file__).parent
-    first = next((item for item in items if here in item.path.parents), None)
-    if first is not None:
-        first.add_marker(pytest.mark.timeout(STARTING))
+    ours = [item for item in items if here in item.path.parents]
+    for item in ours[:1]:
+        item.add_marker(pytest.mark.timeout(STARTING))
+    for item in ours:
+        shared = next((name for name in SHARED if name in getattr(item, "fixturenames", ())), None)
+        if shared is not None and item is not ours[0]:
+            item.add_marker(pytest.mark.timeout(SETTING_UP))
+        if shared is not None and config.pluginmanager.hasplugin("xdist"):
+            item.add_marker(pytest.mark.xdist_group(shared))
 
 
 @pytest.fixture(scope="session")
@@ -76,7 +86,10 @@ def cluster() -> Iterator[TestCluster]:
         images = os.environ.get("HEADRACE_TEST_IMAGES", "localhost")
         yield TestCluster(Path(named), Kubectl(binary, Path(named)), host, images, None)
         return
-    own, started = ensure(root)
+    found = (
+        running(root) if named else None
+    )  # `tests.cluster run` has made it ready for all processes of the tests
+    own, started = (found, False) if found is not None else ensure(root)
     yield TestCluster(own.kubeconfig, own.kubectl, HOST, "localhost", own)
     if started:
         stop(root)

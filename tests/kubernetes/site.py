@@ -32,6 +32,8 @@ ROOT = Path(__file__).parents[2]
 OURS = ("-l", "app.kubernetes.io/managed-by=headrace")
 PROGRAM = Path(__file__).with_name("pod_program.py").read_text("utf-8")
 
+STOPPABLE = "trap 'exit 1' TERM; sleep 300 & wait"
+
 
 class Site:
     """Its workflows have the one node `work`, unless a test says otherwise."""
@@ -120,6 +122,10 @@ class Site:
         return NodeType(
             name="shell", image=self.cluster.image("busybox:1"), entrypoint=["sh", "-c", script], **more
         )
+
+    def stoppable(self) -> NodeType:
+        """The node type `stoppable`, which runs for minutes and leaves at once when it is told to."""
+        return self.shell(STOPPABLE).model_copy(update={"name": "stoppable"})
 
     def program(self, **more: Any) -> NodeType:
         """A node type that speaks the protocol: pod_program.py."""

@@ -32,7 +32,7 @@ async def test_a_job_deleted_by_hand_is_made_again_and_costs_no_attempt(site):
 
 async def test_a_cancelled_run_takes_its_job_away(site):
     await site.worker()
-    run = await site.fire({"type": "shell"}, site.shell("sleep 300"))
+    run = await site.fire({"type": "stoppable"}, site.stoppable())
     await site.pod()
     name = (await site.items("jobs"))[0]["metadata"]["name"]
     await site.store.control.cancel(run)

@@ -14,6 +14,7 @@ import pytest
 
 from app.embedded import EmbeddedValkey
 from app.errors import StoreUnavailable
+from tests.kubernetes.site import STOPPABLE
 from tests.rewinding import remember, rewind
 
 OUTPUT = """printf '{"rows": 3}' > $HEADRACE_OUTPUT"""
@@ -56,7 +57,7 @@ async def answering(site: Any) -> None:
 async def test_jobs_of_a_lost_future_are_adopted_or_stopped(site, valkey: EmbeddedValkey, tmp_path: Path):
     lives, ended, stray = (
         site.shell(script).model_copy(update={"name": name})
-        for name, script in {"lives": GATE + OUTPUT, "ended": OUTPUT, "stray": "sleep 300"}.items()
+        for name, script in {"lives": GATE + OUTPUT, "ended": OUTPUT, "stray": STOPPABLE}.items()
     )
     run = await site.fire({"type": "lives"}, lives, ended, nodes={"other": {"type": "ended"}})
     remember(valkey, tmp_path / "past")

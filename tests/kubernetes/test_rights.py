@@ -49,7 +49,7 @@ async def test_a_worker_with_its_role_alone_runs_archives_cancels_and_cleans_up(
         return not await site.items("jobs")
 
     await site.until(gone, "the Job is gone by its TTL")
-    run = await site.fire({"type": "shell"}, site.shell("sleep 300"), name="long")
+    run = await site.fire({"type": "stoppable"}, site.stoppable(), name="long")
     await site.pod()
     await site.store.control.cancel(run)
     assert (await site.ended(run))["status"] == "cancelled"
