@@ -50,6 +50,9 @@ PODS_FIRST = 10.0
 REPEAT = 10.0
 """Seconds after which something is said again: that a launch is without its pod, which stands for its heartbeat, or an end
 that the store does not know."""
+STRAY = 10.0
+"""Seconds for which a Job is left alone whose node run the store does not know: one that was set back may be about to start its
+run again, and then the Job is adopted."""
 SLACK_MS = 2_000
 """How much older than its admission a Job may seem: its times are whole seconds, by another clock."""
 
@@ -406,7 +409,8 @@ class Observer:
                 await self._judge(task, known)
             return
         known.over = now if known.over is None else known.over
-        if state.stop or state.status is None or now - known.over > LINGER or not known.launched:
+        unknown = state.status is None
+        if state.stop or now - known.over > (STRAY if unknown else LINGER) or not (known.launched or unknown):
             await self._stop(known)
 
     async def _stop(self, known: Known) -> None:
