@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import hashlib
 import random
-import shutil
 import sys
 import tempfile
 from dataclasses import dataclass
@@ -29,6 +28,7 @@ from rich.table import Table
 from headrace_nodes.generate import products
 from loadtests.api import Api
 from loadtests.dev import Dev, DevError, Ready, feed, interruptible
+from loadtests.ending import conclude, counted, facts
 from loadtests.faults import Faults
 from loadtests.history import History
 from loadtests.oracle import Expected, Leaks, Verdict, Violation, judge_receipts, judge_runs
@@ -227,7 +227,7 @@ class Chaos:
 
     def summary(self) -> Table:
         """What was done, and what it took."""
-        counts, kills = self.history.counts, self.faults.kills
+        counts = self.history.counts
         rows: list[tuple[str, object]] = [
             ("seed", self.options.seed),
             ("webhooks", self.options.webhooks),
@@ -239,17 +239,11 @@ class Chaos:
             ("node runs", self.verdict.node_runs),
             ("attempts", self.verdict.attempts),
             ("infrastructure faults", self.verdict.infrastructure_faults),
-            (
-                "killed with -9",
-                f"{kills.total()}: " + ", ".join(f"{n} {kind}" for kind, n in sorted(kills.items())),
-            ),
+            ("killed with -9", counted(self.faults.kills)),
             ("seconds from the first webhook to the last end", f"{self.seconds.get('storm', 0):.0f}"),
             ("violations", len(self.verdict.violations)),
         ]
-        table = Table(title="Chaos", title_justify="left", show_header=False)
-        for name, value in rows:
-            table.add_row(name, str(value))
-        return table
+        return facts("Chaos", rows)
 
 
 def read_options(arguments: list[str] | None) -> Options:
@@ -288,18 +282,8 @@ def main(arguments: list[str] | None = None) -> int:
         return 130
     finally:
         chaos.dev.close()
-    console.print(chaos.summary())
-    for violation in violations[:100]:
-        console.print(
-            f"VIOLATED {violation.rule}: {violation.id}: {violation.detail}", markup=False, highlight=False
-        )
-    if violations:
-        console.print(f"the history, logs and data are kept in {root}", highlight=False)
-        return 1
-    console.print("Every promise held.")
-    if options.directory is None:
-        shutil.rmtree(root, ignore_errors=True)
-    return 0
+    remove = options.directory is None
+    return conclude(console, chaos.summary(), violations, "the history, logs and data", root, remove=remove)
 
 
 if __name__ == "__main__":

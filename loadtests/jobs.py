@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import shutil
 import sys
 import tempfile
 import time
@@ -30,6 +29,7 @@ from rich.table import Table
 from app.core.tasks import Task, split_ref
 from loadtests.api import ApiError
 from loadtests.dev import interruptible
+from loadtests.ending import conclude, counted, facts
 from loadtests.job_ledger import Again, Ledger, Seen
 from loadtests.on_cluster import USER, OnCluster, on_cluster
 from loadtests.oracle import Leaks, Verdict
@@ -226,19 +226,12 @@ class Storm:
             ("launches that were not their node run's first", len(self.seen.again)),
             ("Jobs without archived log or TTL", len(ledger.unsettled())),
             ("logs", ", ".join(f"{count} {kind}" for kind, count in sorted(self.logs.items()))),
-            ("workers killed with -9", _counted(self.kills)),
+            ("workers killed with -9", counted(self.kills)),
             ("seconds from the first trigger to the last end", f"{self.seconds:.0f}"),
             ("Jobs a second", f"{len(made) / self.seconds:.1f}" if self.seconds else "-"),
             ("violations", len(self.verdict.violations)),
         ]
-        table = Table(title="Jobs", title_justify="left", show_header=False)
-        for name, value in rows:
-            table.add_row(name, str(value))
-        return table
-
-
-def _counted(kills: Counter[str]) -> str:
-    return f"{kills.total()}: " + ", ".join(f"{count} {kind}" for kind, count in sorted(kills.items()))
+        return facts("Jobs", rows)
 
 
 async def storm(cluster: TestCluster, options: Options, root: Path, console: Console) -> tuple[Storm, Ledger]:
@@ -283,18 +276,10 @@ def main(arguments: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         console.print(f"interrupted; logs and data are kept in {root}", highlight=False)
         return 130
-    console.print(made.summary(ledger))
-    for violation in made.verdict.violations[:100]:
-        console.print(
-            f"VIOLATED {violation.rule}: {violation.id}: {violation.detail}", markup=False, highlight=False
-        )
-    if made.verdict.violations:
-        console.print(f"logs and data are kept in {root}", highlight=False)
-        return 1
-    console.print("Every promise held.")
-    if options.directory is None:
-        shutil.rmtree(root, ignore_errors=True)
-    return 0
+    remove = options.directory is None
+    return conclude(
+        console, made.summary(ledger), made.verdict.violations, "logs and data", root, remove=remove
+    )
 
 
 if __name__ == "__main__":

@@ -12,9 +12,9 @@ from starlette.types import ASGIApp
 from app.api.access import COOKIE, SESSION_SECONDS, Principal
 from app.api.context import Api
 from app.api.edge import same_origin
-from app.api.handlers.runs import sliced
 from app.api.http import Call, Header, empty_reply, json_reply
 from app.api.moments import parse_since
+from app.api.paging import sliced
 from app.api.schemas import KeyRequest, NodeTypeRequest, SessionRequest, places, read
 from app.core.nodetypes import NodeType, parse_ref
 from app.core.round import iso

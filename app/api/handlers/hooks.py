@@ -9,8 +9,8 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from app.api.context import Api
-from app.api.handlers.runs import sliced
 from app.api.http import Call, empty_reply, json_reply
+from app.api.paging import sliced
 from app.api.schemas import HookRequest, read
 from app.api.signatures import usable_secret
 from app.core.expressions import find_expressions

@@ -6,8 +6,9 @@ from starlette.types import ASGIApp
 
 from app.api.context import Api
 from app.api.handlers.nodes import definition
-from app.api.handlers.runs import listed, page, ref_of, visible_run
+from app.api.handlers.runs import ref_of, visible_run
 from app.api.http import Call
+from app.api.paging import listed, page
 from app.core.tokens import TokenClaims
 from app.errors import Forbidden
 

@@ -8,8 +8,8 @@ from typing import Any
 from starlette.types import ASGIApp
 
 from app.api.context import Api
-from app.api.handlers.runs import page
 from app.api.http import JSON_TYPE, Call, Reply, json_reply
+from app.api.paging import page
 from app.api.protocol import (
     CheckpointRequest,
     FailRequest,

@@ -8,8 +8,8 @@ from starlette.types import ASGIApp
 
 from app.api.access import Principal
 from app.api.context import Api
-from app.api.handlers.runs import sliced
 from app.api.http import Call, json_reply
+from app.api.paging import sliced
 from app.api.schemas import PoolRequest, read
 from app.core.pools import POOL_PATTERN, WORKFLOW
 from app.errors import Forbidden, InvalidInput, NotFound, Place

@@ -12,9 +12,10 @@ from starlette.types import ASGIApp
 
 from app.api.access import Principal
 from app.api.context import Api
-from app.api.handlers.runs import page, visible_run
+from app.api.handlers.runs import visible_run
 from app.api.handlers.triggering import accept, idempotency_key, told
 from app.api.http import Call, json_reply
+from app.api.paging import page
 from app.api.protocol import bounded
 from app.api.schemas import ForkRequest, RetryRequest, read
 from app.core.expressions import Expression, find_expressions

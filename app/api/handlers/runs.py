@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from typing import Any
 
 from starlette.types import ASGIApp
@@ -12,11 +11,11 @@ from app.api.access import Principal
 from app.api.context import Api
 from app.api.http import Call, json_reply
 from app.api.moments import parse_since
+from app.api.paging import listed, page, sliced
 from app.core.states import NodeStatus
 from app.errors import Forbidden, InvalidInput, NotFound, Place
 
 _RUN = re.compile(r"[A-Za-z0-9_-]{1,64}")
-_POSITION = re.compile(r"[0-9]{1,20}")
 _PLACE = re.compile(r"[0-9]{1,20}(\.[0-9]{1,9})?")
 _STATUSES = {str(status) for status in NodeStatus}
 _NODE = re.compile(r"[a-z][a-z0-9_]{0,62}(:(0|[1-9][0-9]{0,8}))?")
@@ -46,26 +45,6 @@ def ref_of(call: Call) -> str:
     if not _NODE.fullmatch(ref):
         raise NotFound("There is no such node.")
     return ref
-
-
-def page(call: Call, default: int = 100, cursors: re.Pattern[str] = _POSITION) -> tuple[int, str | None]:
-    """Limit and cursor of a page. Raises InvalidInput for what cannot be a cursor of this list."""
-    cursor = call.query.get("cursor") or None
-    if cursor is not None and not cursors.fullmatch(cursor):
-        raise InvalidInput(places=[Place("/cursor", "this is not a cursor of this list")])
-    return call.number("limit", default, 1, 1000), cursor
-
-
-def listed(items: Any, cursor: str | None) -> ASGIApp:
-    return json_reply({"items": items, "next_cursor": cursor})
-
-
-def sliced(call: Call, items: Sequence[Any], default: int = 1000) -> ASGIApp:
-    """A page of a list that was read as a whole; its cursor is how many were told. Raises InvalidInput."""
-    limit, cursor = page(call, default)
-    first = int(cursor or 0)
-    after = first + limit
-    return listed(items[first:after], str(after) if after < len(items) else None)
 
 
 async def list_runs(call: Call, api: Api) -> ASGIApp:

@@ -16,8 +16,8 @@ from app.api.bodies import decode_yaml
 from app.api.context import Api
 from app.api.difference import difference
 from app.api.handlers.hooks import shown
-from app.api.handlers.runs import listed, page, sliced
 from app.api.http import JSON_TYPE, Call, Header, Reply, empty_reply, json_reply
+from app.api.paging import listed, page, sliced
 from app.api.schemas import NAME
 from app.core.json_values import decode_document
 from app.core.placement import check_placement
