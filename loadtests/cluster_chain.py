@@ -92,13 +92,13 @@ class Chains:
         pods = cluster.url(PODS, "pods")
         ours = {"labelSelector": f"headrace.dev/run={run}", "watch": "1"}
         made = 0
-        async with cluster.stream(pods, ours, silence=PATIENCE) as content:
+        async with cluster.stream(pods, ours, silence=PATIENCE) as answer:
             began = perf_counter()
             while made < NODES:
                 await cluster.create_job(self._stencil.job(Task(run, f"n:{made}", 1, 0), {}))
                 made += 1
                 while True:
-                    event = orjson.loads(await content.readline())["object"]
+                    event = orjson.loads(await answer.content.readline())["object"]
                     number = event["metadata"]["labels"]["headrace.dev/item"]
                     if number == str(made - 1) and event["status"]["phase"] == "Succeeded":
                         break

@@ -15,8 +15,9 @@ import signal
 import statistics
 import sys
 from collections.abc import AsyncGenerator, Generator, Iterable
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from time import perf_counter, process_time
 from typing import Any
 
@@ -28,11 +29,12 @@ import uvloop
 from app.collector import tune_collector
 from app.core.spec import parse_workflow
 from app.core.validate import check
+from app.settings import Settings
 from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
 from loadtests.cluster_chain import pace
 from loadtests.harness import Result, fire, in_turn, server, settings_for, show
-from loadtests.on_cluster import namespaced, removed
+from loadtests.on_cluster import namespaced, removed, workers_account
 from tests.cluster import processes
 from tests.cluster.layout import KUBECONFIG_VARIABLE, Layout, default_root
 from workers.executors.kubernetes.client import CREATED, JOBS, Cluster, configuration, tls
@@ -130,9 +132,8 @@ class Spent:
 class Bench:
     """A worker of ours on a cluster, and how many Jobs it has made."""
 
-    def __init__(self, store: Store, cluster: Cluster, floor: BareLoop) -> None:
+    def __init__(self, store: Store, floor: BareLoop) -> None:
         self.store = store
-        self.cluster = cluster
         self.floor = floor
         self.spent = Spent(store)
         self.made = 0
@@ -235,36 +236,47 @@ def quiet(*, freeze: bool) -> Generator[str]:
 
 @asynccontextmanager
 async def bench(kubeconfig: str) -> AsyncGenerator[Bench]:
-    async with server(cpu=1) as valkey:
+    async with AsyncExitStack() as stack:
+        valkey = await stack.enter_async_context(server(cpu=1))
+        folder = Path(stack.enter_context(TemporaryDirectory()))
         settings = settings_for(
             valkey, executors="kubernetes", image_allow="*", kubeconfig=kubeconfig,
             kubernetes_namespace=f"bench-{secrets.token_hex(4)}", kubernetes_rate=100_000,
             kubernetes_pod='{"run_as_user": 65532}', global_slots=1_000_000,
         )  # fmt: skip
         cluster = await Cluster.open(settings)
+        stack.push_async_callback(cluster.close)
         await namespaced(cluster)
+        stack.push_async_callback(removed, cluster)
         quota = {"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}
         await cluster.call("POST", cluster.url("v1", "resourcequotas"), quota)  # Jobs are what is measured
+        account = await workers_account(cluster, kubeconfig, folder)
+        settings = settings.model_copy(update={"kubeconfig": account})
         store = await Store.open(settings)
+        stack.push_async_callback(store.close)
+        made = Bench(
+            store, BareLoop(await stack.enter_async_context(_session(settings)), cluster.url(JOBS, "jobs"))
+        )
+        made.watch()
+        await made.publish("fan", FAN["nodes"])
+        chained = {f"n{i}": {"image": IMAGE, "needs": [f"n{i - 1}"] if i else []} for i in range(LENGTH)}
+        await made.publish("chain", chained)
         worker = Runtime(store, settings, configured_executors(settings))
-        config = await configuration(settings)
-        connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls(config))
-        headers = {"Content-Type": "application/json", "Accept": "application/json"}
-        async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
-            made = Bench(store, cluster, BareLoop(session, cluster.url(JOBS, "jobs")))
-            made.watch()
-            await made.publish("fan", FAN["nodes"])
-            chained = {f"n{i}": {"image": IMAGE, "needs": [f"n{i - 1}"] if i else []} for i in range(LENGTH)}
-            await made.publish("chain", chained)
-            await worker.start()
-            tune_collector()  # as every worker does
-            try:
-                yield made
-            finally:
-                await worker.stop()
-                await store.close()
-                await removed(cluster)
-                await cluster.close()
+        await worker.start()
+        stack.push_async_callback(worker.stop)
+        tune_collector()  # as every worker does
+        yield made
+
+
+@asynccontextmanager
+async def _session(settings: Settings) -> AsyncGenerator[aiohttp.ClientSession]:
+    """The bare loop's connections, of the same account."""
+    config = await configuration(settings)
+    token = str(await config.get_api_key_with_prefix("BearerToken"))
+    headers = {"Content-Type": "application/json", "Accept": "application/json", "Authorization": token}
+    connector = aiohttp.TCPConnector(limit=CONNECTIONS, ssl=tls(config))
+    async with aiohttp.ClientSession(connector=connector, headers=headers) as session:
+        yield session
 
 
 async def measure(chosen: set[str], *, freeze: bool) -> dict[str, Result]:

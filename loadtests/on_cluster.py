@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import httpx
+import yaml
 from pydantic import SecretStr
 
 from app.embedded import EmbeddedValkey, die_with_parent, free_port
@@ -26,6 +27,7 @@ from workers.executors.kubernetes.client import LEASES, Cluster, ClusterError
 
 USER = 65532
 """Whom pods run as: our images name a user, which Pod Security takes for root where it is no number."""
+RBAC = "rbac.authorization.k8s.io/v1"
 STARTS_WITHIN = 60.0
 """Seconds that the API, and the first worker, may take."""
 DRAINS_WITHIN = 15.0
@@ -45,6 +47,30 @@ async def namespaced(cluster: Cluster) -> None:
             return False
 
     await until(account, STARTS_WITHIN)
+
+
+async def workers_account(cluster: Cluster, kubeconfig: str, folder: Path) -> str:
+    """Make the account of workers in the client's namespace, with the Role of k8s/base; its kubeconfig, a file in `folder`.
+
+    A pod's token is another way in than an administrator's certificate, which the API server verifies at every request.
+    """
+    where = {"name": "headrace-worker", "namespace": cluster.namespace}
+    documents = yaml.safe_load_all((REPOSITORY / "k8s" / "base" / "access.yaml").read_text("utf-8"))
+    rules = next(each["rules"] for each in documents if each["kind"] == "Role")
+    reference = {"apiGroup": RBAC.partition("/")[0], "kind": "Role", "name": where["name"]}
+    subjects = [{"kind": "ServiceAccount", **where}]
+    await cluster.call("POST", cluster.url("v1", "serviceaccounts"), {"metadata": where})
+    await cluster.call("POST", cluster.url(RBAC, "roles"), {"metadata": where, "rules": rules})
+    binding = {"metadata": where, "subjects": subjects, "roleRef": reference}
+    await cluster.call("POST", cluster.url(RBAC, "rolebindings"), binding)
+    address = cluster.url("v1", "serviceaccounts", where["name"], "token")
+    token = (await cluster.call("POST", address, {"spec": {"expirationSeconds": 7200}}))["status"]["token"]
+    config = yaml.safe_load(Path(kubeconfig).read_text("utf-8"))
+    config["users"][0]["user"] = {"token": token}
+    path = folder / "worker.kubeconfig"
+    path.touch(mode=0o600)
+    path.write_text(yaml.safe_dump(config), "utf-8")
+    return str(path)
 
 
 async def removed(cluster: Cluster) -> None:

@@ -19,6 +19,8 @@ class Content:
     def __init__(
         self, chunks: list[bytes], error: Exception | None = None, endless: asyncio.Event | None = None
     ) -> None:
+        self.content = self
+        """An answer is read by what is in it."""
         self._chunks = chunks
         self._endless = endless
         self._error = error

@@ -60,9 +60,12 @@ def pod(number: int, phase: str, *conditions: dict[str, str], **state: Any) -> d
 
 
 class Content:
-    """What a watch receives."""
+    """What a watch receives: an answer in lines of JSON, and what reads them."""
+
+    content_type = "application/json"
 
     def __init__(self) -> None:
+        self.content = self
         self._lines: asyncio.Queue[bytes] = asyncio.Queue()
         self.heard = False
         """Somebody listens."""
@@ -96,7 +99,9 @@ class Server:
         return {"items": self.lists[url], "metadata": {"resourceVersion": "1"}}
 
     @asynccontextmanager
-    async def stream(self, url: str, params: Mapping[str, str], *, silence: float) -> AsyncGenerator[Content]:
+    async def stream(
+        self, url: str, params: Mapping[str, str], *, silence: float, accept: str
+    ) -> AsyncGenerator[Content]:
         yield self.watches[url]
 
     async def delete_job(self, name: str, _uid: str) -> bool:

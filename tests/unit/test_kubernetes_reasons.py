@@ -25,7 +25,6 @@ from workers.executors.kubernetes.reasons import (
     started,
     waiting,
 )
-from workers.executors.kubernetes.watch import Relist, event
 
 TASK = Task("r1", "price", 1, 0)
 JOB: dict[str, Any] = {"metadata": {"name": "hr-price-1"}, "status": {"active": 1}}
@@ -140,14 +139,6 @@ def test_a_pod_without_a_machine_is_unschedulable():
 
 def test_a_container_that_is_being_made_waits_for_nothing_unusual():
     assert waiting(pod("Pending", {"waiting": {"reason": "ContainerCreating"}})) is None
-
-
-@pytest.mark.parametrize(
-    "line", [b"half {", b'"text"', b'{"type":"ERROR","object":{"code":410,"reason":"Expired"}}']
-)
-def test_a_watch_that_says_anything_but_an_event_is_listed_anew(line: bytes):
-    with pytest.raises(Relist):
-        event(line)
 
 
 def test_a_full_namespace_and_an_api_server_that_is_away_are_waited_for():

@@ -23,6 +23,7 @@ from kubernetes_asyncio.config import ConfigException, load_incluster_config, lo
 from app.errors import HeadraceError, UsageError
 from app.settings import Settings
 from workers.executors.kubernetes.poster import Answer, Poster
+from workers.executors.kubernetes.protobuf import MAGIC, unwrapped
 
 MAX_CONNECTIONS = 250
 LOOK = 0.005
@@ -31,6 +32,8 @@ CLOSING = 400
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
 BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
 """What an answer may be that nobody reads: the server then writes the object's metadata alone."""
+UNCHECKED = "?fieldValidation=Ignore"
+"""Spares the server to look for names in a Job that it does not know and to warn of them, which nobody reads."""
 CREATED, REDIRECT, NOT_OURS = 201, 300, 502
 UNAUTHORIZED, FORBIDDEN, MISSING, CONFLICT, GONE, TOO_MANY = 401, 403, 404, 409, 410, 429
 JOBS, PODS, EVENTS, LEASES = "batch/v1", "v1", "v1", "coordination.k8s.io/v1"
@@ -100,7 +103,7 @@ class Cluster:
         self._config = config
         self._host = str(config.host).rstrip("/")
         self._timeout = timeout
-        self._jobs = self.url(JOBS, "jobs")
+        self._jobs = self.url(JOBS, "jobs") + UNCHECKED
         self._poster = Poster(self._jobs, tls(config), config.tls_server_name, timeout)
         self._sockets: WeakSet[socket.socket] = WeakSet()
         self._session = aiohttp.ClientSession(
@@ -176,8 +179,8 @@ class Cluster:
 
     @asynccontextmanager
     async def stream(
-        self, url: str, params: Mapping[str, str], *, silence: float
-    ) -> AsyncGenerator[aiohttp.StreamReader]:
+        self, url: str, params: Mapping[str, str], *, silence: float, accept: str = JSON
+    ) -> AsyncGenerator[aiohttp.ClientResponse]:
         """An answer without end, as it comes; broken off after `silence` seconds without a byte.
 
         Raises ClusterError, Unreachable, at any point of the block.
@@ -185,12 +188,12 @@ class Cluster:
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout, sock_read=silence)
         try:
             async with self._session.get(
-                url, params=params, headers=await self._headers(), timeout=timeout,
+                url, params=params, headers=await self._headers(accept=accept), timeout=timeout,
                 server_hostname=self._config.tls_server_name, proxy=self._config.proxy,
             ) as answer:  # fmt: skip
                 if answer.status != 200:
                     _checked(answer.status, answer.headers, await answer.content.read(1 << 16))
-                yield answer.content
+                yield answer
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"the stream broke off ({type(error).__name__})") from error
 
@@ -238,7 +241,7 @@ class Cluster:
 def _checked(status: int, headers: Mapping[str, str], raw: bytes) -> dict[str, Any]:
     """The object of an answer. Raises ClusterError for a refusal and for what is no object of Kubernetes."""
     try:
-        found: Any = orjson.loads(raw)
+        found: Any = unwrapped(raw) if raw.startswith(MAGIC) else orjson.loads(raw)
     except ValueError:
         found = None
     if status < 300 and isinstance(found, dict):

@@ -144,12 +144,12 @@ class Tail:
         self._known, self._passed = self._since, self._same
         pace = Pace()
         url = self._cluster.url(PODS, "pods", self._name, "log")
-        async with self._cluster.stream(url, params, silence=SILENCE) as content:
+        async with self._cluster.stream(url, params, silence=SILENCE) as answer:
             self._whole, self._line = False, b""
             heard = monotonic()
             while True:
                 try:
-                    chunk = await asyncio.wait_for(content.readany(), FLUSH)
+                    chunk = await asyncio.wait_for(answer.content.readany(), FLUSH)
                 except aiohttp.ServerTimeoutError:  # also a TimeoutError, but the stream's own: it is dead
                     raise
                 except TimeoutError:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from time import monotonic
 from typing import Any, cast
 
+import aiohttp
 import orjson
 import structlog
 
 from app.errors import StoreUnavailable
-from workers.executors.kubernetes.client import GONE, Cluster, ClusterError, Unreachable
+from workers.executors.kubernetes.client import GONE, JSON, Cluster, ClusterError, Unreachable
+from workers.executors.kubernetes.protobuf import MEDIA_TYPE, watched
 from workers.executors.rate import Backoff
 
 log = structlog.get_logger("headrace.kubernetes")
@@ -27,6 +29,10 @@ FRUITLESS = 2
 LONGEST = 10.0
 """Seconds of the longest pause between tries: how late something can be seen while watches do not work at all."""
 PAGE = "500"
+HEAD = 4
+"""Bytes before a frame, which say how long it is."""
+LONGEST_FRAME = 1 << 23
+"""Bytes; an object is at most a few MB, which etcd sees to."""
 KINDS = ("ADDED", "MODIFIED", "DELETED")
 
 
@@ -34,12 +40,45 @@ class Relist(Exception):
     """The watch cannot go on from here."""
 
 
-def event(line: bytes) -> tuple[str, dict[str, Any]]:
-    """(type, object) of a line of a watch. Raises Relist for an error, and for what is no event at all."""
+async def events(answer: aiohttp.ClientResponse) -> AsyncGenerator[tuple[str, dict[str, Any]]]:
+    """What a watch says, in whichever form the server speaks. Raises Relist, aiohttp.ClientError, TimeoutError."""
+    if answer.content_type == MEDIA_TYPE:
+        async for frame in frames(answer.content):
+            yield event(frame, watched)
+        return
     try:
-        found: Any = orjson.loads(line)
+        while line := await answer.content.readline():
+            if line.strip():
+                yield event(line, orjson.loads)
     except ValueError as error:
-        raise Relist("half a line") from error
+        raise Relist("a line too long") from error
+
+
+async def frames(content: aiohttp.StreamReader) -> AsyncGenerator[bytes]:
+    """Each is preceded by its length, four bytes. Raises Relist where the stream ends in the midst of one."""
+    held = bytearray()
+    async for chunk in content.iter_any():
+        held += chunk
+        at = 0
+        while len(held) - at >= HEAD:
+            until = at + HEAD + int.from_bytes(held[at : at + HEAD])
+            if until - at > LONGEST_FRAME:
+                raise Relist("an event too long")
+            if len(held) < until:
+                break
+            yield bytes(held[at + HEAD : until])
+            at = until
+        del held[:at]
+    if held:
+        raise Relist("half an event")
+
+
+def event(written: bytes, decode: Callable[[bytes], object]) -> tuple[str, dict[str, Any]]:
+    """(type, object) of an event. Raises Relist for an error, and for what is no event at all."""
+    try:
+        found: Any = decode(written)
+    except ValueError as error:
+        raise Relist("half an event") from error
     if not isinstance(found, dict):
         raise Relist("no event")
     told = cast("dict[str, Any]", found)
@@ -133,11 +172,10 @@ class Watch:
                   "resourceVersion": version, "timeoutSeconds": str(seconds)}  # fmt: skip
         count = 0
         try:
-            async with self._cluster.stream(self._url, params, silence=SILENCE) as content:
-                while line := await content.readline():
-                    if not line.strip():
-                        continue
-                    kind, thing = event(line)
+            async with self._cluster.stream(
+                self._url, params, silence=SILENCE, accept=f"{MEDIA_TYPE},{JSON}"
+            ) as answer:
+                async for kind, thing in events(answer):
                     if kind != "BOOKMARK":
                         await self._changed(kind, thing)
                     version = str(thing["metadata"].get("resourceVersion") or version)
@@ -149,6 +187,4 @@ class Watch:
             if error.http_status == GONE:
                 raise Relist("the version is too old") from error
             raise
-        except ValueError as error:
-            raise Relist("a line too long") from error
         return version, count
