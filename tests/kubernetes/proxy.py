@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import ssl
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -69,6 +70,8 @@ class Proxy:
         self.choose: Callable[[str, str], Fault | None] = lambda _method, _path: None
         self.asked: list[str] = []
         """"METHOD path?query" of every request."""
+        self.met: Counter[str] = Counter()
+        """How many requests met a fault, by its kind."""
         self.url = ""
 
     def break_all(self) -> None:
@@ -88,6 +91,8 @@ class Proxy:
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(f"{request.method} {request.path_qs}")
         fault = self.choose(request.method, request.path_qs)
+        if fault is not None:
+            self.met[fault.kind] += 1
         if fault is not None and fault.kind == "answer":
             return web.Response(status=fault.status, body=fault.body, headers=dict(fault.headers))
         if fault is not None and fault.kind == "hang":

@@ -97,6 +97,7 @@ async def test_an_answer_that_is_lost_makes_no_second_job(site, proxy):
     await site.worker()
     run = await site.fire({"type": "shell"}, site.shell("sleep 3"))
     node = await site.ended(run)
+    assert proxy.met["deaf"] == 1
     assert (node["status"], node["attempt"], node["infrastructure_faults"]) == ("succeeded", 1, 0)
     assert len(await site.items("jobs")) == 1
 
@@ -114,6 +115,7 @@ async def test_a_worker_killed_between_creating_and_committing_leaves_one_job(si
     (before,) = await site.until(created, "the Job is there")
     killed.kill()
     killed.wait()
+    assert proxy.met["deaf"] == 1
     proxy.choose = lambda _method, _path: None
     await site.worker()
     node = await site.ended(run)

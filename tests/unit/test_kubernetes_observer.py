@@ -17,8 +17,7 @@ from app.core.signals import Signal, exit_of
 from app.core.states import NodeStatus
 from app.core.tasks import Task
 from app.store.workers import Lived, NodeState
-from workers.executors.kubernetes import observer as module
-from workers.executors.kubernetes import watch
+from workers.executors.kubernetes import stopper, watch
 from workers.executors.kubernetes.client import ClusterError
 from workers.executors.kubernetes.manifest import CONTAINER
 from workers.executors.kubernetes.observer import Observer
@@ -200,7 +199,7 @@ class Post:
 
 @pytest.fixture
 def post(monkeypatch: pytest.MonkeyPatch) -> Post:
-    monkeypatch.setattr(module, "RECONCILE", 0.01)
+    monkeypatch.setattr(stopper, "RECONCILE", 0.01)
     monkeypatch.setattr(watch, "Backoff", lambda **_: Backoff(0.01, 0.01))
     return Post()
 
@@ -263,7 +262,7 @@ async def test_an_end_is_told_after_all_where_the_store_does_not_know_it_any_mor
     post: Post, monkeypatch: pytest.MonkeyPatch
 ):
     """It was set back to before that end."""
-    monkeypatch.setattr(module, "REPEAT", 0.05)
+    monkeypatch.setattr(stopper, "REPEAT", 0.05)
     post.workers.state = OVER
     post.server.lists["jobs"] = [job(1, COMPLETE)]
     async with post.watching():
@@ -300,7 +299,7 @@ async def test_a_refusal_finds_its_job_without_a_look_at_all_the_others(
     post: Post, monkeypatch: pytest.MonkeyPatch
 ):
     """A namespace that is full refuses each of its thousands of Jobs a pod, again and again."""
-    monkeypatch.setattr(module, "RECONCILE", 60.0)
+    monkeypatch.setattr(stopper, "RECONCILE", 60.0)
     known = post.observer.known = Searched()
     post.server.lists["jobs"] = [job(number) for number in range(100)]
     async with post.watching():
@@ -386,7 +385,7 @@ def on_a_lost_machine(number: int, *conditions: dict[str, str]) -> dict[str, Any
 @pytest.fixture
 def patient(monkeypatch: pytest.MonkeyPatch) -> Post:
     """One whose operator waits for a minute."""
-    monkeypatch.setattr(module, "RECONCILE", 0.01)
+    monkeypatch.setattr(stopper, "RECONCILE", 0.01)
     made = Post(force_release=FORCE_RELEASE)
     made.workers.clock = SHOULD_BE_GONE_MS + OVERDUE_MS
     return made

@@ -1,7 +1,6 @@
 """What becomes of the launches: the one worker that leads watches Jobs, pods and events and tells the engine.
 
 What it tells are facts that count once: that a launch runs, why it does not, how it ended, that the cluster took its pod away.
-It also stops what must stop: Jobs of attempts that are over or cancelled.
 """
 
 from __future__ import annotations
@@ -17,21 +16,18 @@ from app.core.attempts import INFRA_BUDGET
 from app.core.placement import KUBERNETES
 from app.core.signals import Signal, exit_of
 from app.core.tasks import Task, split_ref
-from app.errors import NotFound, StoreUnavailable
+from app.errors import NotFound
 from app.store.store import Store
-from app.store.workers import NodeState
-from workers.executors.base import LINGER, Report
+from workers.executors.base import Report
 from workers.executors.kubernetes import reasons
 from workers.executors.kubernetes.client import (
     EVENTS,
     JOBS,
     PODS,
-    TOO_MANY,
     Cluster,
-    ClusterError,
-    Unreachable,
 )
 from workers.executors.kubernetes.known import Known
+from workers.executors.kubernetes.stopper import Stopper
 from workers.executors.kubernetes.watch import Watch
 from workers.executors.naming import INSTANCE, MANAGED, TASK, label, launch_name
 
@@ -39,20 +35,12 @@ log = structlog.get_logger("headrace.kubernetes")
 
 HOST = KUBERNETES
 """Where the launches of a cluster are recorded, in place of a machine's name."""
-RECONCILE = 1.0
-"""Seconds between looks at what must be stopped, and at what still waits for its pod."""
 AT_ONCE = 500
-"""Launches that one such look asks the store about; more take turns."""
-RENEWAL = 2.5
-"""Seconds between renewals of the submissions whose pods do not run yet."""
+"""Launches that the store is asked about in one call."""
 PODS_FIRST = 10.0
 """Seconds for which the first list of Jobs waits for that of pods at most."""
 REPEAT = 10.0
-"""Seconds after which something is said again: that a launch is without its pod, which stands for its heartbeat, or an end
-that the store does not know."""
-STRAY = 10.0
-"""Seconds for which a Job is left alone whose node run the store does not know: one that was set back may be about to start its
-run again, and then the Job is adopted."""
+"""Seconds after which it is said again that a launch is without its pod, which stands for its heartbeat."""
 SLACK_MS = 2_000
 """How much older than its admission a Job may seem: its times are whole seconds, by another clock."""
 
@@ -83,8 +71,6 @@ class Observer:
         self._news: set[Task] = set()
         self._recorded: set[Task] = set()
         self._pods_listed = asyncio.Event()
-        self._turn = 0
-        self._renewed = 0.0
 
     async def run(self) -> None:
         """Watch, tell and stop, for ever."""
@@ -99,7 +85,7 @@ class Observer:
         async with asyncio.TaskGroup() as group:
             for watch in watches:
                 group.create_task(watch.run())
-            group.create_task(self._reconcile_loop())
+            group.create_task(Stopper(self._store, cluster, self.known, self._judge).run())
 
     def has(self, task: Task) -> bool:
         """Whether its Job is there, as far as we have heard."""
@@ -329,101 +315,6 @@ class Observer:
         """`silent`: nothing was heard of its machine before."""
         await self._report(task.run, reasons.of_lost_machine(end) if silent else end)
         await self._store.workers.forget_process(task, HOST)
-
-    # stopping ---------------------------------------------------------------------------------------------------
-
-    async def _reconcile_loop(self) -> None:
-        while True:
-            try:
-                await self._reconcile()
-            except (StoreUnavailable, ClusterError) as error:
-                log.warning("Jobs cannot be stopped now", reason=error.message)
-            await asyncio.sleep(RECONCILE)
-
-    async def _reconcile(self) -> None:
-        """Delete the Jobs that must stop; keep the submissions of those whose pod does not run yet.
-
-        Raises StoreUnavailable, ClusterError.
-        """
-        going = [
-            task
-            for task, known in self.known.items()
-            if known.job and not known.told and (known.leaving() or not known.deleted)
-        ]
-        ended = [task for task, known in self.known.items() if known.told]
-        tasks = [*self._some(going, AT_ONCE), *self._some(ended, AT_ONCE // 10)]
-        now = monotonic()
-        if going and now - self._renewed > RENEWAL:
-            self._renewed = now
-            await self._store.workers.renew_launches(
-                [task for task in going if not (self.known[task].launched or self.known[task].deleted)]
-            )
-        if tasks:
-            for task, state in zip(tasks, await self._store.workers.states(tasks), strict=True):
-                await self._settle_apart(task, state, now)
-
-    def _some(self, tasks: list[Task], most: int) -> list[Task]:
-        """Those whose turn it is."""
-        if len(tasks) <= most:
-            return tasks
-        self._turn += most
-        first = self._turn % len(tasks)
-        return [*tasks, *tasks][first : first + most]
-
-    async def _settle_apart(self, task: Task, state: NodeState, now: float) -> None:
-        """Settle it; what the cluster refuses of one launch holds up no other. Raises StoreUnavailable, and ClusterError
-        where the cluster has enough of all of them."""
-        try:
-            await self._settle(task, state, now)
-        except ClusterError as error:
-            if isinstance(error, Unreachable) or error.http_status == TOO_MANY:
-                raise
-            log.warning("a Job cannot be stopped now", task=task.encode(), reason=error.message)
-
-    async def _settle(self, task: Task, state: NodeState, now: float) -> None:
-        """What must be done about one launch, which the store says is in such a state."""
-        known = self.known.get(task)
-        if known is None:
-            return
-        if known.deleted:
-            if not known.told and known.leaving():  # perhaps its machine is lost
-                await self._judge(task, known)
-            return
-        live = state.lives(task)
-        if known.given_up:
-            await self._stop(known)
-            return
-        if known.told:
-            if (
-                live and now - known.told_at > REPEAT
-            ):  # the store was set back to before the end that it was told
-                known.told = False
-                await self._judge(task, known)
-            return
-        if live and not state.stop:
-            known.over = None
-            unheard = known.launched and not state.launched
-            if unheard:  # the store was set back to before it was told that its pod runs
-                known.launched = False
-            if unheard or known.hindrance is not None or known.leaving():
-                await self._judge(task, known)
-            return
-        known.over = now if known.over is None else known.over
-        unknown = state.status is None
-        if state.stop or now - known.over > (STRAY if unknown else LINGER) or not (known.launched or unknown):
-            await self._stop(known)
-
-    async def _stop(self, known: Known) -> None:
-        """Stop its pods and take its Job away; one that has ended stays until its log is archived. Raises ClusterError."""
-        if reasons.job_over(known.job):
-            return
-        metadata = known.job["metadata"]
-        known.deleted = True
-        try:
-            await self._cluster.delete_job(metadata["name"], metadata["uid"])
-        except ClusterError:
-            known.deleted = False
-            raise
 
 
 async def _nothing() -> None:
