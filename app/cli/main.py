@@ -12,7 +12,7 @@ from collections.abc import Sequence
 import typer
 from pydantic import ValidationError
 
-from app.cli.commands import backups, control, doctor, nodes, others, parts, pools, runs, workflows
+from app.cli.commands import backups, certify, control, doctor, nodes, others, parts, pools, runs, workflows
 from app.cli.output import EXIT_INTERRUPTED, show_error
 from app.errors import HeadraceError, UsageError
 
@@ -46,6 +46,7 @@ app.add_typer(others.hooks, name="hook", rich_help_panel=ASK)
 app.add_typer(others.keys, name="key", rich_help_panel=ASK)
 app.add_typer(pools.app, name="pool", rich_help_panel=ASK)
 app.add_typer(others.node_types, name="node-type", rich_help_panel=ASK)
+nodes.app.command("certify")(certify.certify)
 app.add_typer(nodes.app, name="node", rich_help_panel=WRITE)
 
 

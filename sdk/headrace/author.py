@@ -1,6 +1,7 @@
 """What whoever writes a node does with its file: `python -m headrace.author run|manifest|test FILE[:CLASS]`.
 
-    run       the node as a process that the engine started
+    run       the node as a process that the engine started; with `--every N` a position after every N records, each
+              checkpoint in a call of its own
     manifest  its entry for the catalog of node types, as JSON
     test      its four steps on a sample (JSON on stdin), and again with a crash at each of several places; a report as JSON
 
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 SHOWN = 3
 """Records that a report shows."""
 STEPS = ("configure", "execute", "output", "finalize")
+USAGE = "usage: python -m headrace.author run|manifest|test FILE[:CLASS] [ROOT] [--no-kills] [--every N]\n"
 
 
 class NoNode(Exception):
@@ -135,17 +137,27 @@ def _shown(node: type[Node], outcome: Outcome) -> dict[str, Any]:
     }
 
 
+def _run_closely(node: type[Node], rest: list[str]) -> int:
+    from headrace.process import run
+    from headrace.testing import with_positions
+
+    if not rest or not rest[0].isdigit() or int(rest[0]) < 1:
+        sys.stderr.write(f"--every takes a number of records, 1 or more\n{USAGE}")
+        return 2
+    return run(with_positions(node, int(rest[0])), hold=0)
+
+
 def main(arguments: list[str]) -> int:
     """The command; its exit code."""
     if len(arguments) < 2 or arguments[0] not in ("run", "manifest", "test"):
-        sys.stderr.write(
-            "usage: python -m headrace.author run|manifest|test FILE[:CLASS] [ROOT] [--no-kills]\n"
-        )
+        sys.stderr.write(USAGE)
         return 2
     try:
         node = load(arguments[1])
         if arguments[0] == "run":
-            node.main()
+            if "--every" not in arguments:
+                node.main()
+            return _run_closely(node, arguments[arguments.index("--every") + 1 :])
         import orjson
 
         if arguments[0] == "manifest":

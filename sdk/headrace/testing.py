@@ -250,9 +250,14 @@ def run_node(
     if checkpoint_records is None and kills:
         checkpoint_records = 10
     if checkpoint_records is not None:
-        node_class = type(node_class.__name__, (node_class,), {"checkpoint_records": checkpoint_records})
+        node_class = with_positions(node_class, checkpoint_records)
     code, crashes = _until_ended(node_class, engine, place, kills, attempts)
     return _outcome(engine, place, code, crashes)
+
+
+def with_positions(node_class: type[Node], records: int) -> type[Node]:
+    """The same node with a position after at most so many records."""
+    return type(node_class.__name__, (node_class,), {"checkpoint_records": records})
 
 
 def _until_ended(

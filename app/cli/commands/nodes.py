@@ -80,26 +80,27 @@ def try_out(
 ) -> None:
     """Run the four steps of a node without a server, and again with a crash at each step; exit 1 if anything is wrong."""
     found: list[dict[str, Any]] = []
-    for each in [file] if file is not None else _here():
+    for each in [file] if file is not None else nodes_here():
         path = Path(each.partition(":")[0])
         given = sample or str(path.with_name(path.stem + SAMPLE))
         document = read_object(given)
         options = [] if kills else ["--no-kills"]
-        found.append(_author(["test", each, str(Path(given).parent), *options], document))
+        found.append(ask_author(["test", each, str(Path(given).parent), *options], document))
     emit(found[0] if file else {"items": found}, output, lambda: Group(*map(_report, found)), quiet=quiet,
          ids=[each["type"] for each in found])  # fmt: skip
     if not all(map(_good, found)):
         raise typer.Exit(EXIT_FAILED)
 
 
-def _here() -> list[str]:
+def nodes_here() -> list[str]:
+    """The files of the nodes of this directory that have a sample. Raises UsageError where there are none."""
     found = [str(path)[: -len(SAMPLE)] + ".py" for path in sorted(Path().glob("*" + SAMPLE))]
     if not found:
         raise UsageError(f"there is no *{SAMPLE} here; headrace node init NAME makes one")
     return found
 
 
-def _author(arguments: list[str], stdin: object = None) -> dict[str, Any]:
+def ask_author(arguments: list[str], stdin: object = None) -> dict[str, Any]:
     """What the SDK says of a node's file. Raises UsageError with what the file's own code wrote where that fails."""
     ran = subprocess.run(
         [sys.executable, "-m", AUTHOR, *arguments], input=json.dumps(stdin or {}).encode(), capture_output=True,
@@ -174,7 +175,7 @@ def register(
     """Put a node into the catalog. What changed is its next version; a workflow stays with that of its publication."""
     path, _, name = file.partition(":")
     ref = f"{Path(path).resolve()}:{name}" if name else str(Path(path).resolve())
-    manifest = _author(["manifest", ref])
+    manifest = ask_author(["manifest", ref])
     if image is not None:
         body = {"image": image} | {key: manifest[key] for key in manifest if key not in _OWN}
         with connect() as client:
