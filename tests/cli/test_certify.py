@@ -163,12 +163,12 @@ def test_a_node_that_resumes_is_certified_whatever_it_is_given(here: Path, headr
     assert all(run["killed"] and run["processes"] == 1 + len(run["killed"]) for run in random)
 
 
-def test_the_table_fits_into_80_columns_and_says_where_each_process_went_on(here: Path, headrace):
-    write(here, "careful", CAREFUL, CAREFUL_SAMPLE)
+def test_what_init_writes_is_certified_in_a_table_of_80_columns(here: Path, headrace):
+    headrace("node", "init", "my_node")
     ran = headrace("node", "certify", "--kills", "0", "--seed", "1")
     assert ran.code == 0, ran.err
-    assert "✔ careful: certified" in ran.out
-    assert "seed      1; 20 records, 1 failed" in ran.out
+    assert "✔ my-node: certified" in ran.out
+    assert "seed      1; 3 records, 0 failed" in ran.out
     assert max(map(len, ran.out.splitlines())) <= 80
     rows = {
         line[: line.index("  ")]: line.split()[-5:]
@@ -309,10 +309,16 @@ def test_wrong_usage_says_what_and_where(here: Path, headrace, arguments: list[s
     assert says in ran.err
 
 
-def test_a_program_that_cannot_be_started_is_told(here: Path, headrace):
+def test_a_program_that_is_not_there_is_wrong_usage(here: Path, headrace):
     ran = headrace("node", "certify", program(here, "absent", str(here / "absent")))
-    assert ran.code == 1
-    assert "cannot be started" in ran.out
+    assert ran.code == 2
+    assert "the manifest's command names it" in " ".join(ran.err.split())
+
+
+def test_a_program_that_does_not_end_is_given_up(here: Path, headrace):
+    code, found = certified(headrace, program(here, "hangs", "sleep", "600"), "--limit", "1")
+    assert (code, found["reason"], found["status"]) == (1, "failed", "unfinished")
+    assert "--limit" in found["error"]
 
 
 def test_nothing_of_it_is_left_running(here: Path, headrace):

@@ -121,7 +121,10 @@ class Bench:
 
 @contextlib.asynccontextmanager
 async def engine(place: Place, subject: Subject, programs: Programs) -> AsyncGenerator[Bench]:
-    """Everything that a certification needs; nothing of it is left afterwards. Raises Unavailable where it does not start."""
+    """Everything that a certification needs; nothing of it is left afterwards.
+
+    Raises Unavailable where it does not start, UsageError where the node cannot be.
+    """
     for each in (GIVEN, subject.type):
         if each is not None:
             written = each.model_dump(exclude_defaults=True, exclude_none=True)
@@ -130,6 +133,8 @@ async def engine(place: Place, subject: Subject, programs: Programs) -> AsyncGen
     async with contextlib.AsyncExitStack() as stack:
         listener = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=2048))
         settings = settings_of(place, subject, int(listener.getsockname()[1]), valkey.url)
+        stack.push_async_callback(programs.close)
+        await programs.check()
         stack.callback(valkey.stop)
         await asyncio.to_thread(valkey.start)
         gate = Gate(create_app(settings))
@@ -139,7 +144,6 @@ async def engine(place: Place, subject: Subject, programs: Programs) -> AsyncGen
         store = await Store.open(settings)
         stack.push_async_callback(store.close)
         bench = Bench(subject, settings, gate, store, client)
-        stack.push_async_callback(programs.close)
 
         def make(_: Store, __: str, report: Report) -> Executor:
             return Lives(programs, subject.sample.inputs, bench.trial_of, report)

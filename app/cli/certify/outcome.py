@@ -65,11 +65,10 @@ async def outcome_of(bench: Bench, trial: Trial, data: Path, *, keep: bool) -> O
     error = node.get("error") or {}
     told = json.dumps([metadata, files, ledger]).replace(trial.run, RUN).replace(str(data), DATA)
     metadata, files, ledger = json.loads(told)
-    return Outcome(
-        "unfinished" if trial.given_up else str(node["status"]),
-        f"{error.get('type')}: {error.get('message')}" if error else "",
-        metadata, files, ledger,
-    )  # fmt: skip
+    if trial.given_up:
+        return Outcome("unfinished", "it did not end in its time: see --limit", metadata, files, ledger)
+    said = f"{error.get('type')}: {error.get('message')}" if error else ""
+    return Outcome(str(node["status"]), said, metadata, files, ledger)
 
 
 def _digests(run: str, roots: Sequence[str], metadata: Any) -> dict[str, dict[str, Any]]:

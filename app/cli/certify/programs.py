@@ -8,6 +8,7 @@ import os
 import signal
 from collections.abc import Mapping
 from pathlib import Path
+from shutil import which
 from typing import Any, Protocol
 
 from app.core.tasks import Task
@@ -36,6 +37,10 @@ class Running(Protocol):
 
 class Programs(Protocol):
     """Starts processes of one node."""
+
+    async def check(self) -> None:
+        """Raises UsageError where nothing of it can be started."""
+        ...
 
     async def start(self, launch: Launch, life: int, every: int | None) -> Running:
         """The process number `life` of a launch, with a position every so many records where it can be told.
@@ -77,6 +82,10 @@ class Processes:
         self._logs = logs
         self._paced = paced
         self._started: list[Process] = []
+
+    async def check(self) -> None:
+        if which(self._command[0]) is None:
+            raise UsageError(f"there is no program {self._command[0]} here: the manifest's command names it")
 
     async def start(self, launch: Launch, life: int, every: int | None) -> Running:
         files = LaunchFiles(self._logs, life_of(launch.task, life))

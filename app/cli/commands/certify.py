@@ -17,6 +17,7 @@ from app.cli.commands.nodes import AUTHOR, SAMPLE, ask_author, nodes_here
 from app.cli.documents import read_object
 from app.cli.output import EXIT_FAILED, Format, Output, Quiet, emit
 from app.errors import UsageError
+from app.settings import Settings
 
 if TYPE_CHECKING:
     from app.cli.certify.subject import Sample, Subject
@@ -124,11 +125,15 @@ def _certified(subject: Subject, wanted: Wanted, keep: Path | None, *, whole: bo
 
 
 async def _run(subject: Subject, wanted: Wanted, root: Path) -> Verdict:
+    from app.cli.certify.containers import Containers
     from app.cli.certify.engine import Place, engine
-    from app.cli.certify.programs import Processes
+    from app.cli.certify.programs import Processes, Programs
     from app.cli.certify.verdict import certify as certify_node
 
     place = Place(root)
-    programs = Processes(subject.command, place.logs, paced=subject.paced)
+    if subject.image:
+        programs: Programs = Containers(subject, place.data, place.logs, Settings())
+    else:
+        programs = Processes(subject.command, place.logs, paced=subject.paced)
     async with engine(place, subject, programs) as bench:
         return await certify_node(bench, place, wanted)
