@@ -8,6 +8,8 @@ from typing import Any
 
 import pytest
 
+from app.cli.certify import verdict
+
 CAREFUL = '''
 from headrace import Node
 
@@ -262,6 +264,13 @@ def test_a_program_without_the_protocol_is_killed_at_random_and_begins_anew(here
     assert (code, found["certified"], found["protocol"]) == (0, True, False)
     assert list(found["files"]) == ["file:{data}/{run}/own"]
     assert [run["processes"] for run in found["runs"]] == [2, 2]
+
+
+def test_runs_side_by_side_do_not_keep_the_api_from_answering(here: Path, headrace, monkeypatch):
+    monkeypatch.setattr(verdict, "AT_A_TIME", 12)
+    code, found = certified(headrace, program(here, "many", "sleep", "0.5"), "--kills", "12", "--seed", "1")
+    assert code == 0
+    assert len(found["runs"]) == 12
 
 
 def test_a_program_that_adds_to_what_it_left_is_found_out(here: Path, headrace):

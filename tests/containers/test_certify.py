@@ -40,6 +40,7 @@ def test_an_image_that_speaks_the_protocol_is_certified(here: Path, capsys):
     code, found = certified(
         capsys, manifest(here, PYTHON, "python3", "-c", SPEAKS, "nothing"), "--kills", "1"
     )
+    assert [run["differences"] for run in found["runs"] if not run["same"]] == []
     assert (code, found["certified"], found["protocol"]) == (0, True, True)
     assert found["metadata"] == {"count": 6, "restarted": False}
     assert [run["processes"] for run in found["runs"][:8]] == [2, 2, 2, 2, 2, 2, 2, 1]
@@ -55,6 +56,12 @@ def test_an_image_without_the_protocol_adds_to_its_data_and_is_found_out(here: P
     assert (code, found["reason"], found["protocol"]) == (1, "different", False)
     [run] = found["runs"]
     assert run["differences"] == [{"what": "metadata", "where": "/lines", "expected": 1, "found": 2}]
+
+
+def test_an_image_that_has_no_manifest_runs_as_it_is(here: Path, capsys):
+    code, found = certified(capsys, "--image", BUSYBOX, "--kills", "0")
+    assert (found["node"], found["status"], found["metadata"]) == (BUSYBOX, "succeeded", None)
+    assert (code, found["reason"], found["runs"]) == (1, "not_killed", [])
 
 
 def test_an_image_that_is_not_there_is_wrong_usage_and_is_named(here: Path, capsys):

@@ -8,6 +8,7 @@ import os
 import secrets
 import signal
 from pathlib import Path
+from typing import Any
 
 import orjson
 
@@ -25,7 +26,10 @@ from workers.executors.container.logcopy import copy_log
 from workers.executors.container.reasons import with_output
 from workers.executors.launchfiles import OUTPUT_LIMIT, LaunchFiles
 from workers.executors.naming import launch_name
+from workers.executors.rate import Backoff
 
+TRIES, LONGEST = 6, 2.0
+"""How often it is tried to start a container, since an engine may fail for a moment; the longest pause in seconds."""
 NETWORK = "host"
 """The API listens on this machine's loopback, at a port of its own."""
 
@@ -91,7 +95,30 @@ class Containers:
             ) from error
 
     async def start(self, launch: Launch, life: int, every: int | None) -> Running:
-        task = life_of(launch.task, life)
+        task, backoff = life_of(launch.task, life), Backoff(longest=LONGEST)
+        name = launch_name(self._site.instance, task)
+        body = spec.body(self._pattern(launch), task, launch.environment())
+        tries = 1
+        while True:
+            try:
+                return await self._made(name, body, task)
+            except EngineError as error:
+                await self._engine.remove(name)
+                if tries == TRIES:
+                    raise UsageError(f"the container could not be started: {error.message}") from error
+            tries += 1
+            await asyncio.sleep(backoff.next())
+
+    async def _made(self, name: str, body: dict[str, Any], task: Task) -> Container:
+        await self._engine.create(name, body)
+        await self._engine.put_directory(name, spec.KEPT, spec.OUTPUT_DIRECTORY)
+        await self._engine.start(name)
+        files = LaunchFiles(self._logs, task)
+        files.base.parent.mkdir(parents=True, exist_ok=True)
+        self._started.append(Container(self._engine, name, task, files.log))
+        return self._started[-1]
+
+    def _pattern(self, launch: Launch) -> spec.Pattern:
         kind = self._subject.type
         pattern = spec.Pattern(
             self._site, launch.graph.workflow, launch.graph.version, launch.node, str(self._subject.image),
@@ -99,19 +126,7 @@ class Containers:
             PodSpec(**(kind.kubernetes if kind else {})),
         )  # fmt: skip
         spec.check(pattern)
-        files = LaunchFiles(self._logs, task)
-        files.base.parent.mkdir(parents=True, exist_ok=True)
-        name = await self._engine.create(
-            launch_name(self._site.instance, task), spec.body(pattern, task, launch.environment())
-        )
-        await self._engine.put_directory(name, spec.KEPT, spec.OUTPUT_DIRECTORY)
-        try:
-            await self._engine.start(name)
-        except EngineError as error:
-            await self._engine.remove(name)
-            raise UsageError(f"the container could not be started: {error.message}") from error
-        self._started.append(Container(self._engine, name, task, files.log))
-        return self._started[-1]
+        return pattern
 
     async def close(self) -> None:
         for each in self._started:

@@ -11,6 +11,7 @@ from collections.abc import AsyncGenerator, Generator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import orjson
 import uvicorn
 from pydantic import SecretStr
@@ -21,7 +22,7 @@ from app.cli.certify.moments import Case
 from app.cli.certify.programs import Programs
 from app.cli.certify.subject import GIVEN, Subject
 from app.cli.certify.trial import Trial
-from app.cli.client import Client, Target
+from app.cli.client import API, error_of
 from app.embedded import EmbeddedValkey
 from app.errors import Unavailable
 from app.main import create_app
@@ -68,7 +69,7 @@ class Bench:
     """Runs cases of one subject."""
 
     def __init__(
-        self, subject: Subject, settings: Settings, gate: Gate, store: Store, client: Client
+        self, subject: Subject, settings: Settings, gate: Gate, store: Store, client: httpx.AsyncClient
     ) -> None:
         self.subject = subject
         self.settings = settings
@@ -102,7 +103,11 @@ class Bench:
         return trial
 
     async def _send(self, method: str, path: str, body: Any) -> Any:
-        return (await asyncio.to_thread(self._client.send, method, path, body=body)).json()
+        # not the commands' own client: its calls would wait in the threads that the API needs to answer them
+        answer = await self._client.request(method, f"{API}{path}", json=body)
+        if not answer.is_success:
+            raise error_of(answer)
+        return answer.json()
 
     async def node(self, trial: Trial) -> dict[str, Any]:
         """The record of the node run, at its end."""
@@ -139,8 +144,10 @@ async def engine(place: Place, subject: Subject, programs: Programs) -> AsyncGen
         await asyncio.to_thread(valkey.start)
         gate = Gate(create_app(settings))
         await stack.enter_async_context(_serving(gate, listener))
-        target = Target(settings.api_url, settings.bootstrap_key.get_secret_value(), "certify")
-        client = stack.enter_context(Client(target, patience=20.0))
+        headers = {"authorization": f"Bearer {settings.bootstrap_key.get_secret_value()}"}
+        client = await stack.enter_async_context(
+            httpx.AsyncClient(base_url=settings.api_url, headers=headers, timeout=60, trust_env=False)
+        )
         store = await Store.open(settings)
         stack.push_async_callback(store.close)
         bench = Bench(subject, settings, gate, store, client)

@@ -52,7 +52,7 @@ class Gate:
         if call[2] == "start":
             answer = await self._pass_on(scope, body)
             if answer.status < 300:
-                trial.started(orjson.loads(answer.body))
+                await trial.started(orjson.loads(answer.body))
         else:
             answer = await self._checkpoints(trial, scope, body)
         await send({"type": "http.response.start", "status": answer.status, "headers": answer.headers})

@@ -69,6 +69,7 @@ class Lives:
     async def _until_it_ends(self, launch: Launch, trial: Trial) -> Signal | None:
         """The end of the last process; None where one was killed after the final checkpoint, which said it all."""
         while True:
+            trial.begins()
             running = await self._programs.start(launch, trial.lives, trial.case.every)
             life = trial.began(running)
             over = asyncio.create_task(running.wait())

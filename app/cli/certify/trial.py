@@ -92,6 +92,8 @@ class Trial:
         self._began = monotonic()
         self._successor = asyncio.Event()
         self._over = asyncio.Event()
+        self._known = asyncio.Event()
+        """The newest process is known: it may be faster than who started it."""
 
     # what the executor tells ------------------------------------------------------------------------------------
 
@@ -100,11 +102,16 @@ class Trial:
         """Processes that began."""
         return len(self._lives)
 
+    def begins(self) -> None:
+        """A process is about to be started."""
+        self._known.clear()
+
     def began(self, running: Running) -> Life:
-        """A process was started."""
+        """It was started."""
         if not self._lives:
             self._began = monotonic()
         self._lives.append(Life(len(self._lives), running))
+        self._known.set()
         self._arm(SPAWN, 0)
         return self._lives[-1]
 
@@ -120,6 +127,7 @@ class Trial:
         self._disarm()
         self._successor.set()
         self._over.set()
+        self._known.set()
 
     async def close(self) -> None:
         """Wait until all its processes are gone."""
@@ -137,13 +145,16 @@ class Trial:
 
     # what the gate tells ----------------------------------------------------------------------------------------
 
-    def started(self, answer: dict[str, Any]) -> None:
-        """The newest process was answered to its start."""
-        life = self._lives[-1]
+    async def started(self, answer: dict[str, Any]) -> None:
+        """The newest process is answered to its start."""
+        await self._known.wait()
+        if not self._lives:
+            return
+        life, epoch = self._lives[-1], int(answer["epoch"])
         checkpoint: dict[str, Any] = answer.get("checkpoint") or {}
-        if life.epoch is None:
-            life.epoch = int(answer["epoch"])
-            if life.number:
+        if life.epoch != epoch:
+            first, life.epoch = life.epoch is None, epoch
+            if life.number and first:
                 self.resumes.append(Resume(checkpoint.get("step"), checkpoint.get("seq")))
                 self._successor.set()
                 if self.said:  # what is to come a while after it may have been behind another death

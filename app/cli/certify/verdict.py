@@ -32,7 +32,7 @@ class Reason(StrEnum):
     NOT_FENCED = "not_fenced"
     """A process that was held was not refused, or went on after it."""
     NOT_KILLED = "not_killed"
-    """It ended each time before it could be killed."""
+    """It ended each time before it could be killed, or nothing was to be."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ SAYS = {
     Reason.NONDETERMINISTIC: "two unharmed runs gave different things; kills would say nothing",
     Reason.DIFFERENT: "after a kill it gave something else than unharmed",
     Reason.NOT_FENCED: "a process that was replaced went on: another one owns its node run",
-    Reason.NOT_KILLED: "it ended each time before it could be killed; give it more to do",
+    Reason.NOT_KILLED: "nothing was killed: it ended before that each time, or --kills is 0",
 }
 
 
