@@ -123,6 +123,8 @@ class Intake:
             wanted = _wanted(published, fitting, event, work)
             if work.left < BUDGET - LIGHT:
                 await asyncio.sleep(0)  # other requests have their turn before the next workflow's
+        if wanted is None and fitting:
+            self._triggers.unwanted(f"event:{fitting[0].name}")
         if wanted is None:
             return Taken(event["id"], workflow, fitting[0].name, "filtered") if fitting else None
         name, params, dead = wanted

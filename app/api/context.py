@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Self
 
 from app.api.access import Access
-from app.api.counters import TriggerCounts
 from app.api.hook_cache import HookCache
 from app.api.timings import Timings
 from app.core.placement import Placement
@@ -45,7 +44,6 @@ class Api:
     secrets: SecretFiles
     secret_rules: SecretRules | None
     """Where secrets may be sent, checked at publish; None: only the workers know."""
-    counts: TriggerCounts = field(default_factory=TriggerCounts)
 
     @classmethod
     def over(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from app.core.tally import BOUNDS_MS, NODE_MS, NODES, RUN_MS, RUNS, SUM, WAIT_MS
+from app.core.tally import BOUNDS_MS, NODE_MS, NODES, RUN_MS, RUNS, SUM, TRIGGERS, WAIT_MS
 
 _BOUNDS = [*(f"{ms / 1000:g}" for ms in BOUNDS_MS), "+Inf"]
 
@@ -14,6 +14,7 @@ _BOUNDS = [*(f"{ms / 1000:g}" for ms in BOUNDS_MS), "+Inf"]
 def families(counts: Mapping[str, int]) -> list[Metric]:
     """The metrics that these counts are; without any still their names."""
     return [
+        _counter(counts, TRIGGERS, "headrace_triggers", "Triggers answered.", ["source", "outcome"]),
         _counter(counts, RUNS, "headrace_runs", "Runs that ended.", ["status"]),
         _histogram(counts, RUN_MS, "headrace_run_duration_seconds", "From a run's start to its end.", None),
         _counter(counts, NODES, "headrace_node_runs", "Node runs that ended.", ["node_type", "status"]),

@@ -1,4 +1,4 @@
-"""What decisions brought to an end, counted: the figures of /metrics that only workers know."""
+"""What a process did, counted for /metrics: the triggers that it answered, and what its decisions brought to an end."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BOUNDS_MS = (
 )  # fmt: skip
 """Upper bounds of the histograms in ms; what is longer counts under their number."""
 SUM = "sum"
-RUNS, NODES = "runs", "nodes"
+TRIGGERS, RUNS, NODES = "triggers", "runs", "nodes"
 RUN_MS, NODE_MS, WAIT_MS = "run_ms", "node_ms", "wait_ms"
 """Counters are named NAME|LABEL|..., histograms NAME|LABEL|INDEX of the bound and NAME|LABEL|sum in ms."""
 
@@ -25,8 +25,16 @@ class Tally:
     def __init__(self) -> None:
         self._counts: Counter[str] = Counter()
 
+    def trigger(self, source: str, outcome: str) -> None:
+        """Add a trigger that was answered: `source` as in its receipt, of which the kind alone counts (api, hook, event, ...),
+        `outcome` queued, duplicate, filtered, rejected or dead."""
+        self._counts[f"{TRIGGERS}|{source.partition(':')[0]}|{outcome}"] += 1
+
     def count(self, view: View, changes: Changes, now: int) -> None:
-        """Add what a decision that was committed ended; `view` as it stands after it, `now` in ms."""
+        """Add what a decision that was committed ended, and the child runs that it queued; `view` as it stands after it, `now`
+        in ms."""
+        for child in changes.children:
+            self.trigger(f"run:{child.run}", "queued")
         if changes.finished is not None:
             self._counts[f"{RUNS}|{changes.finished}"] += 1
             self._observe(f"{RUN_MS}|", now - (view.run.started or view.run.created))

@@ -70,7 +70,11 @@ class Store:
         self.graphs = Graphs(self.batcher, self.keys)
         self.control = Control(self.batcher, self.keys)
         self.concurrency = ConcurrencyKeys(self.batcher, self.keys)
-        self.triggers = Triggers(self.batcher, self.keys, settings.trigger_backlog, self.concurrency.free)
+        tally = Tally()
+        self.tallies = Tallies(self.batcher, self.keys, tally)
+        self.triggers = Triggers(
+            self.batcher, self.keys, settings.trigger_backlog, self.concurrency.free, tally
+        )
         self.dead_letters = DeadLetters(self.batcher, self.keys, settings.trigger_backlog)
         self.history = History(self.batcher, self.keys)
         self.archive = ArchiveFiles(Objects(settings.archive_uri)) if settings.archive_uri else None
@@ -82,8 +86,6 @@ class Store:
         self.map_items = MapItems(self.batcher, self.keys, self.history)
         self.nodes = Nodes(self.batcher, self.keys)
         self.events = Events(self.batcher, self.raw, self.keys, self.history, archived)
-        tally = Tally()
-        self.tallies = Tallies(self.batcher, self.keys, tally)
         pack_ms = round(settings.pack_after * 1000)
         self.admission = Admission(
             self.batcher, self.keys, self.graphs.get,

@@ -1,17 +1,21 @@
-"""The counts of all workers together, in one hash: no worker needs a port that somebody scrapes.
+"""The counts of all processes together, in one hash: no worker or listener needs a port that somebody scrapes.
 
-A worker brings its own every few seconds. What one that was killed had not brought yet is not counted, and where an answer
+Each brings its own every few seconds. What one that was killed had not brought yet is not counted, and where an answer
 was lost it is counted twice: figures for graphs, never for decisions.
 """
 
 from __future__ import annotations
 
 import asyncio
+from contextlib import suppress
 
 from app.core.tally import Tally
 from app.errors import StoreUnavailable
 from app.store.client import Batcher, pairs
 from app.store.keys import Keys
+
+PAUSE = 2.5
+"""Seconds between two times that a process brings its counts."""
 
 
 class Tallies:
@@ -31,6 +35,13 @@ class Tallies:
         except StoreUnavailable:
             self._own.give_back(counts)
             raise
+
+    async def keep_bringing(self) -> None:
+        """Flush now and then, for ever."""
+        while True:
+            await asyncio.sleep(PAUSE)
+            with suppress(StoreUnavailable):
+                await self.flush()
 
     async def read(self) -> dict[str, int]:
         """Every count by its name, as app.core.tally says. Raises StoreUnavailable."""

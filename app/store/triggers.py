@@ -13,6 +13,7 @@ from app.core.concurrency import NO_LIMIT, Limit, rank
 from app.core.round import iso
 from app.core.signals import Signal, SignalKind, encode
 from app.core.states import RunStatus
+from app.core.tally import Tally
 from app.core.view import DEFAULT_PRIORITY
 from app.errors import Backpressure, IdempotencyConflict, NotFound
 from app.store.client import Batcher, Script, scan_place
@@ -137,18 +138,30 @@ class Triggers:
         keys: Keys,
         backlog: int,
         free: Callable[[str, str], Awaitable[None]] | None = None,
+        tally: Tally | None = None,
     ) -> None:
         self._batcher = batcher
         self._keys = keys
         self._backlog = backlog
         self._free = free
         """Takes back the places of a workflow and the digest of its key whose runs are over."""
+        self._tally = tally or Tally()
 
     async def accept(self, trigger: Trigger, ids: tuple[str, str] | None = None) -> Accepted:
-        """Store it durably; returns when it is. `ids` are those of new_trigger_ids(), where the caller needs them before.
+        """Store it durably, and count it; returns when it is. `ids` are those of new_trigger_ids(), where the caller needs them
+        before.
 
         Raises IdempotencyConflict, Backpressure, StoreUnavailable.
         """
+        accepted = await self._accept(trigger, ids)
+        self._tally.trigger(trigger.source, "duplicate" if accepted.repeated else accepted.state)
+        return accepted
+
+    def unwanted(self, source: str) -> None:
+        """Count a trigger that a condition filtered and that has no receipt."""
+        self._tally.trigger(source, "filtered")
+
+    async def _accept(self, trigger: Trigger, ids: tuple[str, str] | None) -> Accepted:
         receipt, run = ids or new_trigger_ids()
         origin = {**trigger.origin, "via": trigger.via} if trigger.via else trigger.origin
         payload = orjson.dumps(
@@ -186,14 +199,16 @@ class Triggers:
             case _:
                 raise Backpressure(retry_after=5)
 
-    async def first(self, scope: str, key: str, digest: str) -> Accepted | None:
-        """What the first use of an idempotency key was answered, or None. Raises IdempotencyConflict."""
+    async def first(self, source: str, scope: str, key: str, digest: str) -> Accepted | None:
+        """What the first use of an idempotency key was answered, or None; then a trigger from `source` was a repeat, and
+        counts as one. Raises IdempotencyConflict."""
         raw: bytes | None = await self._batcher.call("GET", self._keys.dedupe(scope, key))
         if raw is None:
             return None
         receipt, run, known = raw.decode().split(" ")
         if known != digest:
             raise IdempotencyConflict
+        self._tally.trigger(source, "duplicate")
         return Accepted(receipt, run or None, "queued" if run else "dead", True)
 
     async def get(self, receipt: str) -> dict[str, Any]:

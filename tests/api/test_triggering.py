@@ -134,9 +134,11 @@ async def test_receipts_can_be_listed_by_state(api: httpx.AsyncClient):
 
 
 async def test_triggers_are_counted(api: httpx.AsyncClient):
-    await api.post(PATH, json=GOOD)
+    for _ in range(2):
+        await api.post(PATH, json=GOOD, headers={"idempotency-key": "counted"})
     text = (await api.get("/metrics")).text
     assert 'headrace_triggers_total{outcome="queued",source="api"} 1.0' in text
+    assert 'headrace_triggers_total{outcome="duplicate",source="api"} 1.0' in text
     assert 'headrace_queue_depth{queue="triggers"} 1.0' in text
 
 

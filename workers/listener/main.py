@@ -7,6 +7,7 @@ import os
 import secrets
 import signal
 from collections.abc import Coroutine
+from contextlib import suppress
 from typing import Any
 
 import structlog
@@ -39,6 +40,7 @@ class Listener:
         if unknown or not names:
             raise UsageError(f"HEADRACE_LISTEN names {' and '.join(SOURCES)}, not '{settings.listen}'")
         self._settings = settings
+        self._tallies = store.tallies
         intake = Intake(store.triggers, PublishedCache(store.workflows), Listeners(store.workflows))
         receiver = Receiver(intake, store.triggers.keep_message)
         self._redis = self._kafka = None
@@ -57,6 +59,7 @@ class Listener:
             loops += [self._redis.read(), self._redis.keep()]
         if self._kafka is not None:
             loops.append(self._kafka.run())
+        loops.append(self._tallies.keep_bringing())
         return [asyncio.create_task(loop) for loop in loops]
 
     async def _drain(self) -> None:
@@ -80,6 +83,8 @@ class Listener:
                     await self._drain()
             except (TimeoutError, StoreUnavailable):
                 log.warning("drained only in part; what is left is delivered again")
+            with suppress(StoreUnavailable):
+                await self._tallies.flush()
         left: list[asyncio.Task[Any]] = [*loops, stopping]
         for task in left:
             task.cancel()

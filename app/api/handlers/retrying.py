@@ -13,7 +13,7 @@ from starlette.types import ASGIApp
 from app.api.access import Principal
 from app.api.context import Api
 from app.api.handlers.runs import visible_run
-from app.api.handlers.triggering import accept, idempotency_key, told
+from app.api.handlers.triggering import idempotency_key, told
 from app.api.http import Call, json_reply
 from app.api.paging import page
 from app.api.protocol import bounded
@@ -68,7 +68,7 @@ async def _again(call: Call, api: Api, ask: Ask, version: int | None) -> ASGIApp
     principal: Principal = call.principal
     scope = f"{shown['workflow']}:{principal.id}" if key else None
     digest = sha256(call.scope["path"].encode() + b"\0" + await call.body()).hexdigest() if key else None
-    first = await api.store.triggers.first(scope, key, digest) if key and scope and digest else None
+    first = await api.store.triggers.first(ask.by, scope, key, digest) if key and scope and digest else None
     if first is not None:
         return told(first)
     if shown["status"] not in RUN_TERMINAL:
@@ -88,7 +88,7 @@ async def _again(call: Call, api: Api, ask: Ask, version: int | None) -> ASGIApp
     ids = new_trigger_ids()
     if not await api.store.retention.pin(ask.of, ids[1]):
         raise Conflict(f"Run '{ask.of}' is being removed: its time to be kept is over.")
-    return told(await accept(api, trigger, ids))
+    return told(await api.store.triggers.accept(trigger, ids))
 
 
 def _trigger(ask: Ask, source: Source, published: Published, params: dict[str, Any]) -> Trigger:

@@ -46,7 +46,7 @@ class _Snapshot(Collector):
 async def metrics(call: Call, api: Api) -> ASGIApp:
     """GET /metrics. Queue depths are asked for at each scrape; without Redis the rest is still told."""
     registry = CollectorRegistry(auto_describe=False)
-    for collector in (api.timings, api.counts, _Snapshot(await _families(api))):
+    for collector in (api.timings, _Snapshot(await _families(api))):
         registry.register(collector)
     body = await asyncio.to_thread(generate_latest, registry)
     return Reply(200, body, [(b"content-type", CONTENT_TYPE_LATEST.encode())])
@@ -63,6 +63,7 @@ async def _families(api: Api) -> list[Metric]:
         for pool, total in (await api.store.pools.slots()).items():
             slots.add_metric([pool, "total"], total)
             slots.add_metric([pool, "used"], used.get(pool, 0))
+        await api.store.tallies.flush()
         counts = await api.store.tallies.read()
     except Unavailable:
         return [build]

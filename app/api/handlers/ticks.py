@@ -55,8 +55,6 @@ async def receive_tick(call: Call, api: Api) -> ASGIApp:
     if request.time is not None:
         now = max(now, _scheduled(request.time, now))
     done = await api.store.schedules.fire(claims.workflow, now)
-    for name, _, accepted in done.fired:
-        api.counts.add(f"schedule:{name}", accepted.state)
     receipts = [(name, tick, accepted) for name, tick, accepted in done.fired]
     receipts += [(name, missed.last, accepted) for name, missed, accepted in done.missed]
     shown = [

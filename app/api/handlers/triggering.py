@@ -44,7 +44,9 @@ async def start_run(call: Call, api: Api) -> ASGIApp:
         params = published.params(request.params)
     except (InvalidInput, Conflict):
         # the workflow may have changed since it was accepted: a repeat still gets the first answer
-        first = await api.store.triggers.first(scope, key, digest) if key and scope and digest else None
+        first = (
+            await api.store.triggers.first("api", scope, key, digest) if key and scope and digest else None
+        )
         if first is None:
             raise
         return told(first)
@@ -59,7 +61,7 @@ async def start_run(call: Call, api: Api) -> ASGIApp:
         key=key,
         digest=digest,
     )
-    return told(await accept(api, trigger))
+    return told(await api.store.triggers.accept(trigger))
 
 
 def told(accepted: Accepted) -> Reply:
@@ -67,13 +69,6 @@ def told(accepted: Accepted) -> Reply:
     body = {"run": accepted.run, "receipt": accepted.receipt}
     place = f"/api/v1/runs/{accepted.run}" if accepted.run else f"/api/v1/triggers/{accepted.receipt}"
     return Reply(202, orjson.dumps(body), [JSON_TYPE, (b"location", place.encode())])
-
-
-async def accept(api: Api, trigger: Trigger, ids: tuple[str, str] | None = None) -> Accepted:
-    """Accept and count it. Raises IdempotencyConflict, Backpressure, StoreUnavailable."""
-    accepted = await api.store.triggers.accept(trigger, ids)
-    api.counts.add(trigger.source, "duplicate" if accepted.repeated else accepted.state)
-    return accepted
 
 
 def idempotency_key(value: str | None) -> str | None:
@@ -109,7 +104,7 @@ async def receive_hook(call: Call, api: Api) -> ASGIApp:
         digest=sha256(raw).hexdigest() if key else None,
         dead=dead,
     )
-    accepted = await accept(api, trigger)
+    accepted = await api.store.triggers.accept(trigger)
     receipt = {"receipt": accepted.receipt, "workflow": published.name, "run": accepted.run}
     return Reply(202, orjson.dumps({"receipts": [receipt]}), [JSON_TYPE])
 
@@ -122,7 +117,6 @@ async def receive_events(call: Call, api: Api) -> ASGIApp:
     receipts: list[dict[str, Any]] = []
     filtered: list[dict[str, Any]] = []
     for taken in await api.intake.take(events, principal.prefix):
-        api.counts.add("event", taken.state)
         shown = {"workflow": taken.workflow, "trigger": taken.trigger, "event": taken.event}
         if taken.receipt is None:
             filtered.append(shown)

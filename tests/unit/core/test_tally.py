@@ -75,9 +75,20 @@ def test_what_could_not_be_kept_is_counted_the_next_time(world):
     assert taken["runs|succeeded"] == 1
 
 
+def test_triggers_are_counted_by_the_kind_of_their_source_and_child_runs_are_among_them(world):
+    tally = Tally()
+    tally.trigger("hook:feed-arrived", "queued")
+    tally.trigger("schedule:nightly", "filtered")
+    settle(world({"a": {"workflow": "child"}}, begun=False), tally)
+    found = samples(tally.take())
+    assert {labels: count for (name, labels), count in found.items() if name == "headrace_triggers_total"} == {
+        ("hook", "queued"): 1, ("schedule", "filtered"): 1, ("run", "queued"): 1,
+    }  # fmt: skip
+
+
 def test_without_any_run_the_names_are_there():
     names = {family.name for family in families({})}
     assert names == {
-        "headrace_runs", "headrace_run_duration_seconds", "headrace_node_runs", "headrace_node_duration_seconds",
-        "headrace_queue_wait_seconds",
+        "headrace_triggers", "headrace_runs", "headrace_run_duration_seconds", "headrace_node_runs",
+        "headrace_node_duration_seconds", "headrace_queue_wait_seconds",
     }  # fmt: skip
