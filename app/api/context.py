@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Self
 
 from app.api.access import Access
 from app.api.hook_cache import HookCache
+from app.api.tallied import Tallied
 from app.api.timings import Timings
 from app.core.placement import Placement
 from app.core.secrets import SecretRules
@@ -44,6 +45,7 @@ class Api:
     secrets: SecretFiles
     secret_rules: SecretRules | None
     """Where secrets may be sent, checked at publish; None: only the workers know."""
+    tallied: Tallied = field(default_factory=Tallied)
 
     @classmethod
     def over(

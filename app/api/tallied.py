@@ -1,14 +1,31 @@
-"""The counts of the workers as Prometheus metrics. Every API process tells the same ones: take their maximum, not their sum."""
+"""What this process counted, and took over from workers and listeners, as Prometheus metrics."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
+from prometheus_client.registry import Collector
 
 from app.core.tally import BOUNDS_MS, NODE_MS, NODES, RUN_MS, RUNS, SUM, TRIGGERS, WAIT_MS
 
 _BOUNDS = [*(f"{ms / 1000:g}" for ms in BOUNDS_MS), "+Inf"]
+
+
+class Tallied(Collector):
+    """Counters that only rise while this process lives; the sum over all API processes is the installation's."""
+
+    def __init__(self) -> None:
+        self._counts: Counter[str] = Counter()
+
+    def add(self, counts: Mapping[str, int]) -> None:
+        """Counts by the names of app.core.tally; one of 0 makes its name known."""
+        self._counts.update(counts)
+
+    def collect(self) -> list[Metric]:
+        """All of them, for a scrape."""
+        return families(self._counts)
 
 
 def families(counts: Mapping[str, int]) -> list[Metric]:

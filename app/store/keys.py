@@ -57,7 +57,7 @@ All keys of a cell carry one hash tag, `{prefix:cell}`, so that one script may t
 | h:DIGEST | string | hooks | - | sha256 of a hook's token -> "workflow id" |
 | nt:NAME | hash | node types | - | version -> the node type as JSON |
 | node-types | hash | node types | - | name -> newest version |
-| tallies | hash | workers | - | what ended, counted for /metrics: the names of app/core/tally.py -> count |
+| tallies | hash | workers, API | - | counts for /metrics, until an API takes them: the names of app/core/tally.py -> count |
 | keys | hash | API keys | - | key id -> {hash, scopes, prefix, created} as JSON |
 | secret | string | first start | - | 32 random bytes that sign node tokens |
 | workers | zset | worker | - | worker id -> ms until which it is live |

@@ -17,6 +17,8 @@ from app.api.routes import ROUTES
 from app.embedded import EmbeddedValkey
 from app.main import create_app
 from app.settings import Settings
+from app.store.store import Store
+from app.store.triggers import Trigger
 
 
 async def test_a_durable_store_is_ready(anonymous: httpx.AsyncClient):
@@ -164,3 +166,29 @@ async def test_the_page_is_served_with_a_policy(browser: httpx.AsyncClient):
 @pytest.mark.parametrize("path", ["/nothing.js", "/../secret.txt", "/%2e%2e/secret.txt", "/..%2fsecret.txt"])
 async def test_nothing_outside_the_page_is_served(browser: httpx.AsyncClient, path: str):
     assert (await browser.get(path)).status_code == 404
+
+
+async def test_counts_of_workers_are_told_by_one_api_process_each_so_that_a_sum_over_all_is_right(
+    api: httpx.AsyncClient, store: Store, settings: Settings
+):
+    name = 'headrace_triggers_total{outcome="queued",source="schedule"}'
+
+    async def told(client: httpx.AsyncClient) -> float:
+        lines = (await client.get("/metrics")).text.splitlines()
+        return next((float(line.rpartition(" ")[2]) for line in lines if line.startswith(name)), -1)
+
+    async def counted(times: int) -> None:
+        for _ in range(times):
+            await store.triggers.accept(Trigger("shop", 1, "schedule:nightly", {}))
+        await store.tallies.flush()
+
+    second = create_app(settings)
+    async with (
+        second.router.lifespan_context(second),
+        httpx.AsyncClient(transport=httpx.ASGITransport(second), base_url="http://localhost") as other,
+    ):
+        assert await told(api) == -1
+        await counted(3)
+        assert [await told(each) for each in (api, other, api, other)] == [3, 0, 3, 0]
+        await counted(2)
+        assert [await told(each) for each in (other, api)] == [2, 3]

@@ -14,7 +14,6 @@ from starlette.types import ASGIApp
 from app.api import docs
 from app.api.context import Api
 from app.api.http import JSON_TYPE, Call, Reply, json_reply, text_reply
-from app.api.tallied import families
 from app.core.nodetypes import NodeType
 from app.core.pools import GLOBAL
 from app.core.spec import workflow_schema
@@ -44,9 +43,11 @@ class _Snapshot(Collector):
 
 
 async def metrics(call: Call, api: Api) -> ASGIApp:
-    """GET /metrics. Queue depths are asked for at each scrape; without Redis the rest is still told."""
+    """GET /metrics. Depths are asked for at each scrape, and what workers counted is taken over; the rest is told without Redis
+    too."""
     registry = CollectorRegistry(auto_describe=False)
-    for collector in (api.timings, _Snapshot(await _families(api))):
+    api.tallied.add(api.store.tallies.own())
+    for collector in (api.timings, _Snapshot(await _families(api)), api.tallied):
         registry.register(collector)
     body = await asyncio.to_thread(generate_latest, registry)
     return Reply(200, body, [(b"content-type", CONTENT_TYPE_LATEST.encode())])
@@ -63,12 +64,11 @@ async def _families(api: Api) -> list[Metric]:
         for pool, total in (await api.store.pools.slots()).items():
             slots.add_metric([pool, "total"], total)
             slots.add_metric([pool, "used"], used.get(pool, 0))
-        await api.store.tallies.flush()
-        counts = await api.store.tallies.read()
+        api.tallied.add(await api.store.tallies.take())
     except Unavailable:
         return [build]
     jobs = GaugeMetricFamily("headrace_jobs_active", "Node runs that hold a slot.", used.get(GLOBAL, 0))
-    return [build, depth, slots, jobs, *families(counts)]
+    return [build, depth, slots, jobs]
 
 
 def _version() -> str:
