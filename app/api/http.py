@@ -33,13 +33,15 @@ class Call:
     """One request. `params` are the path's parameters, `principal` whoever was authenticated (None on public
     routes)."""
 
-    __slots__ = ("_body", "_query", "_receive", "headers", "params", "principal", "scope")
+    __slots__ = ("_body", "_query", "_receive", "headers", "params", "principal", "scope", "workflow")
 
     def __init__(self, scope: Scope, receive: Receive, params: dict[str, str]) -> None:
         self.scope = scope
         self.headers: dict[bytes, bytes] = scope[HEADERS]
         self.params = params
         self.principal: Any = None
+        self.workflow: str | None = params.get("workflow")
+        """Which it is about, for the audit: of the path, or set once it is known."""
         self._receive = receive
         self._body: bytes | None = None
         self._query: dict[str, str] | None = None

@@ -191,11 +191,15 @@ class Table(BaseRoute):
         who = call.principal
         if who is None:
             return
-        name = who.id if isinstance(who, Principal) else f"node:{cast(TokenClaims, who).run}"
+        if isinstance(who, Principal):
+            name, workflow = who.id, call.workflow
+        else:
+            claims = cast(TokenClaims, who)
+            name, workflow = f"node:{claims.run}", claims.workflow
         action = f"{route.method} {route.path}"
         try:
             await self.api.store.audit.write(
-                key=name, action=action, target=call.scope["path"], outcome=outcome
+                key=name, action=action, target=call.scope["path"], workflow=workflow, outcome=outcome
             )
         except Unavailable:
             log.error("audit entry not written", key=name, action=action, outcome=outcome)

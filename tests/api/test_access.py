@@ -305,3 +305,34 @@ async def test_a_document_reaches_no_further_than_the_prefix_of_its_key(
     async with await key_for("write", prefix="other-") as client:
         answer = await client.put("/api/v1/workflows/other-a", json={"name": "other-a", **more})
     assert (answer.status_code, "shop" in answer.json()["detail"]) == (403, True)
+
+
+async def test_an_admin_with_a_prefix_reads_of_the_audit_what_concerns_its_workflows_and_what_it_did_itself(
+    api: httpx.AsyncClient, key_for: KeyFor, document: dict[str, Any], published: httpx.Response
+):
+    inside, outside = {**document, "name": "other-shop"}, "/api/v1/workflows/shop"
+    (await api.put("/api/v1/workflows/other-shop", json=inside)).raise_for_status()
+    run = (await api.post("/api/v1/workflows/other-shop/runs", json={"params": {"feed": "f"}})).json()["run"]
+    (await api.post(f"/api/v1/runs/{run}/cancel")).raise_for_status()
+    hidden = (await api.post(f"{outside}/runs", json={"params": {"feed": "f"}})).json()["run"]
+    (await api.post(f"/api/v1/runs/{hidden}/cancel")).raise_for_status()
+    client = await key_for("admin", prefix="other-")
+    assert (await client.delete(outside)).status_code == 403
+
+    async def seen(who: httpx.AsyncClient, **query: Any) -> list[tuple[str, str]]:
+        found, cursor = list[tuple[str, str]](), ""
+        while cursor is not None:
+            page = (await who.get("/api/v1/audit", params={**query, "cursor": cursor})).json()
+            found += [(item["target"].removeprefix("/api/v1"), item["outcome"]) for item in page["items"]]
+            cursor = page["next_cursor"]
+        return found
+
+    theirs = [
+        ("/workflows/shop", "refused"),
+        (f"/runs/{run}/cancel", "done"),
+        ("/workflows/other-shop", "done"),
+    ]
+    assert await seen(client) == theirs
+    assert await seen(client, limit=1) == theirs
+    assert (f"/runs/{hidden}/cancel", "done") in await seen(api)
+    assert await seen(client, key="root") == theirs[1:]

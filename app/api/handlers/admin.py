@@ -129,12 +129,15 @@ def _cookie(call: Call, value: str, seconds: int) -> Header:
 
 
 async def read_audit(call: Call, api: Api) -> ASGIApp:
-    """GET /audit?key=&since=, the newest first."""
+    """GET /audit?key=&since=, the newest first. A key with a prefix sees what concerns its workflows, and its own."""
+    principal: Principal = call.principal
     page = await api.store.audit.read(
         key=call.query.get("key", ""),
         since_ms=parse_since(call.query.get("since")) or 0,
         limit=call.number("limit", 100, 1, 1000),
         cursor=_cursor(call),
+        prefix=principal.prefix,
+        reader=principal.id,
     )
     return json_reply({**page, "items": [item | {"at": iso(item["at"])} for item in page["items"]]})
 

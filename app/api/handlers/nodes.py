@@ -128,7 +128,11 @@ async def checkpoint(call: Call, api: Api) -> ASGIApp:
 async def _audit_conflict(call: Call, api: Api, claims: TokenClaims) -> None:
     """A step recorded twice with different content means that two programs believe they are this attempt."""
     write = api.store.audit.write(
-        key=f"node:{claims.run}", action="POST checkpoints", target=call.scope["path"], outcome="conflict"
+        key=f"node:{claims.run}",
+        action="POST checkpoints",
+        target=call.scope["path"],
+        workflow=claims.workflow,
+        outcome="conflict",
     )
     await asyncio.gather(write, return_exceptions=True)
 

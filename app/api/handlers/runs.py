@@ -27,6 +27,7 @@ async def visible_run(call: Call, api: Api) -> dict[str, Any]:
     if not _RUN.fullmatch(name):
         raise NotFound("There is no such run.")
     run = await api.store.runs.get(name)
+    call.workflow = run["workflow"]
     principal: Principal = call.principal
     if not principal.may_touch(run["workflow"]):
         raise Forbidden("This run's workflow is outside the key's prefix.")
@@ -156,6 +157,7 @@ async def visible_trigger(call: Call, api: Api) -> dict[str, Any]:
     if not _RUN.fullmatch(name):
         raise NotFound("There is no such trigger.")
     receipt = await api.store.triggers.get(name)
+    call.workflow = receipt["workflow"]
     principal: Principal = call.principal
     if not principal.may_touch(receipt["workflow"] or ""):
         raise Forbidden("This trigger's workflow is outside the key's prefix.")
