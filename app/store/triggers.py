@@ -189,9 +189,7 @@ class Triggers:
             case b"ok":
                 return Accepted(receipt, run if refused is None else None, state, False)
             case b"repeat":
-                return Accepted(
-                    reply[1].decode(), reply[2].decode() or None, "queued" if reply[2] else "dead", True
-                )
+                return await self._repeated(reply[1].decode(), reply[2].decode())
             case b"passed":
                 return Accepted("", None, "duplicate", True)
             case b"conflict":
@@ -209,6 +207,12 @@ class Triggers:
         if known != digest:
             raise IdempotencyConflict
         self._tally.trigger(source, "duplicate")
+        return await self._repeated(receipt, run)
+
+    async def _repeated(self, receipt: str, run: str) -> Accepted:
+        """What the sender of a repeat gets: the first receipt and its run, which one that was dead has once it is redriven."""
+        if not run:
+            run = (await self._batcher.call("HGET", self._keys.receipt(receipt), "r") or b"").decode()
         return Accepted(receipt, run or None, "queued" if run else "dead", True)
 
     async def get(self, receipt: str) -> dict[str, Any]:

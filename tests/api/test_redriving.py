@@ -99,3 +99,45 @@ async def test_a_bad_body_changes_nothing(api: httpx.AsyncClient, dead: str, bod
 async def test_it_needs_the_scope_operate_and_the_prefix(key_for: KeyFor, dead: str):
     for key in (await key_for("read", "trigger"), await key_for("operate", prefix="other-")):
         assert (await key.post(f"/api/v1/triggers/{dead}/redrive")).status_code == 403
+
+
+@pytest.mark.parametrize("started", [False, True])
+async def test_a_repeat_by_the_sender_gets_the_receipt_and_the_run_that_it_became(
+    api: httpx.AsyncClient,
+    anonymous: httpx.AsyncClient,
+    store: Store,
+    document: dict[str, Any],
+    published: Any,
+    started: bool,
+):
+    hook = {"name": "mine", "signature": "none", "params": {"feed": "${{ event.body.url }}"}}
+    url = httpx.URL((await api.post(f"{PATH}/hooks", json=hook)).json()["url"]).path
+    event = {"specversion": "1.0", "id": "7", "source": "/here", "type": "redriven"}
+    listens = {"triggers": [{"event": {"name": "e", "type": "redriven"}}]}
+    (await api.put(PATH, json=document | listens)).raise_for_status()
+
+    async def sent() -> list[dict[str, Any]]:
+        delivery = await anonymous.post(
+            url, json={"link": "f"}, headers={"webhook-id": "delivery-1", "idempotency-key": "d1"}
+        )
+        fired = await api.post(
+            "/api/v1/events", json=event, headers={"content-type": "application/cloudevents+json"}
+        )
+        return [*delivery.json()["receipts"], *fired.json()["receipts"]]
+
+    first = await sent()
+    assert [each["run"] for each in first] == [None, None]
+    assert (await sent())[0] == first[0]
+    free = document | {"params": {"type": "object"}} | listens
+    (await api.put(PATH, json=free)).raise_for_status()
+    (await api.delete(f"{PATH}/hooks/mine")).raise_for_status()
+    mended = (await api.post(f"{PATH}/hooks", json={**hook, "params": {}})).json()["url"]
+    runs = [(await api.post(f"/api/v1/triggers/{each['receipt']}/redrive")).json()["run"] for each in first]
+    url = httpx.URL(mended).path
+    if started:
+        for entry in await store.stream(store.keys.triggers, "test").read(2, 1000):
+            await store.triggers.start_run(read_trigger(entry.id, entry.fields), 2)
+    again = await sent()
+    assert [(each["receipt"], each["run"]) for each in again] == [
+        (each["receipt"], run) for each, run in zip(first, runs, strict=True)
+    ]
