@@ -10,8 +10,7 @@ from typing import Any, Concatenate, ParamSpec, TypeVar
 import orjson
 
 from app.core.graph import Graph, NodeDef
-from app.core.round import iso
-from app.core.states import RUN_TERMINAL, STEPS, NodeStatus
+from app.core.states import RUN_TERMINAL, NodeStatus
 from app.core.tasks import split_ref
 from app.errors import NotFound
 from app.store.archived import Archived
@@ -20,58 +19,8 @@ from app.store.history import History
 from app.store.ids import receipt_of
 from app.store.keys import Keys
 from app.store.mapitems import MapItems
+from app.store.shown import NODE_READ, RUN_READ, kept_item, shown_node, shown_run
 
-RUN_READ = (
-    "s",
-    "w",
-    "v",
-    "p",
-    "l",
-    "c",
-    "b",
-    "z",
-    "n",
-    "d",
-    "f",
-    "o",
-    "x",
-    "t",
-    "src",
-    "ev",
-    "e",
-    "pz",
-    "up",
-)
-NODE_READ = (
-    "s",
-    "a",
-    "l",
-    "e",
-    "p",
-    "q",
-    "m",
-    "x",
-    "y",
-    "b",
-    "r",
-    "z",
-    "u",
-    "t",
-    "pd",
-    "pt",
-    "fr",
-    "n",
-    "o",
-    "ok",
-    "bad",
-    "dp",
-    "ch",
-    "am",
-    "ad",
-    "cf",
-    "rd",
-    "kr",
-)
 SCAN_PAGES = 20
 """Pages of the index that one filtered listing looks through; a page may come back short, with a cursor."""
 
@@ -123,7 +72,7 @@ class Runs:
     @or_archived
     async def get(self, run: str) -> dict[str, Any]:
         """One run as GET /runs/{run} shows it. Raises NotFound."""
-        record = _run(run, await self._history.run(run, RUN_READ))
+        record = shown_run(run, await self._history.run(run, RUN_READ))
         return await self._queued(run) if record is None else record
 
     async def _queued(self, run: str) -> dict[str, Any]:
@@ -132,7 +81,7 @@ class Runs:
         values = await self._batcher.call("HMGET", self._keys.receipt(receipt_of(run)), *fields)
         record = dict(zip(fields, values, strict=True))
         if record["r"] == run.encode() and record["s"] == b"started":  # between our questions, or long ago
-            found = _run(run, await self._history.run(run, RUN_READ))
+            found = shown_run(run, await self._history.run(run, RUN_READ))
             if found is not None:
                 return found
         if record["r"] == run.encode() and record["s"] in (b"rejected", b"dead"):
@@ -143,7 +92,7 @@ class Runs:
             raise NotFound(f"There is no run '{run}'.")
         version = await self._history.queued_version(record["w"], record["v"])
         shown = {**record, "v": b"%d" % version, "t": receipt_of(run).encode()}
-        found = _run(run, [shown.get(name) for name in RUN_READ])
+        found = shown_run(run, [shown.get(name) for name in RUN_READ])
         assert found is not None
         return found
 
@@ -174,7 +123,7 @@ class Runs:
             for position, ((run, created), values) in enumerate(zip(rows, records, strict=True)):
                 skip = skip + 1 if str(created) == newest else 1
                 newest = str(created)
-                record = _run(run, values)
+                record = shown_run(run, values)
                 if record is not None and _matches(record, status, label):
                     found.append(record)
                     if len(found) == limit and position < len(rows) - 1:
@@ -203,7 +152,7 @@ class Runs:
         page = graph.nodes[start : start + limit]
         records = await self._history.node_runs(run, [node.name for node in page], NODE_READ)
         items = [
-            _node(node.name, values, is_map=node.map is not None, unknown=unknown)
+            shown_node(node.name, values, is_map=node.map is not None, unknown=unknown)
             for node, values in zip(page, records, strict=True)
         ]
         for node, item in zip(page, items, strict=True):
@@ -225,10 +174,10 @@ class Runs:
         (values,) = await self._history.node_runs(run, [ref], NODE_READ)
         if item is not None and values[0] is None:
             home = await self._history.home(run, ref)
-            values = _kept(home, (await self._history.node_runs(home, [ref], NODE_READ))[0], home != run)
+            values = kept_item(home, (await self._history.node_runs(home, [ref], NODE_READ))[0], home != run)
         if item is not None and values[0] is None:
             raise NotFound(f"Item {item} of node '{name}' has not started, or does not exist.")
-        record = _node(ref, values, is_map=node.map is not None and item is None, unknown=unknown)
+        record = shown_node(ref, values, is_map=node.map is not None and item is None, unknown=unknown)
         return record | _place_in(graph, node)
 
     @or_archived
@@ -242,7 +191,7 @@ class Runs:
         records = await self._history.node_runs(home, [f"{node}:{index}" for index in items], NODE_READ)
         found: list[dict[str, Any]] = []
         for index, values in zip(items, records, strict=True):
-            record = _node(f"{node}:{index}", _kept(home, values, home != run), is_map=False)
+            record = shown_node(f"{node}:{index}", kept_item(home, values, home != run), is_map=False)
             if status is None or record["status"] == status:
                 if len(found) == limit:
                     return found, str(index)
@@ -295,11 +244,6 @@ class Runs:
         return sorted((int(pair[0]), int(pair[1])) for pair in found)
 
 
-def _kept(home: str, values: list[bytes | None], kept: bool) -> list[bytes | None]:
-    """The values of NODE_READ of an item that was read where its whole map ran."""
-    return [*values[:-1], home.encode()] if kept and values[-1] is None else values
-
-
 def _place_in(graph: Graph, node: NodeDef) -> dict[str, Any]:
     """What the document says of a node."""
     return {
@@ -323,82 +267,3 @@ def _matches(record: dict[str, Any], status: str | None, label: str | None) -> b
     name, equals, value = label.partition("=")
     labels = record["labels"]
     return labels.get(name) == value if equals else name in labels
-
-
-def _json(raw: bytes | None) -> Any:
-    return None if raw is None else orjson.loads(raw)
-
-
-def _time(raw: bytes | None) -> str | None:
-    return iso(int(raw)) if raw and raw != b"0" else None
-
-
-def _run(run: str, values: list[bytes | None]) -> dict[str, Any] | None:
-    s, w, v, p, l, c, b, z, n, d, f, o, x, t, src, ev, e, pz, up = values  # noqa: E741
-    if s is None or w is None:
-        return None
-    return {
-        "id": run, "workflow": w.decode(), "version": int(v or 0), "status": s.decode(), "params": _json(p),
-        "output": _json(o), "error": _json(x), "labels": _json(l) or {}, "created": _time(c), "started": _time(b),
-        "ended": _time(z), "nodes": {"total": int(n or 0), "ended": int(d or 0), "failed": int(f or 0)},
-        "receipt": t.decode() if t else None, "source": src.decode() if src else None, "event": _json(ev),
-        "ending": e.decode() if e else None, "paused": _time(pz), "origin": _origin(_json(up)),
-        "parent": _parent(_json(up)),
-    }  # fmt: skip
-
-
-def _origin(up: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The run that this one was made from by a retry or a fork, and where it begins."""
-    return {"run": up["of"], "action": up["by"], "from": up["at"]} if up and "of" in up else None
-
-
-def _parent(up: dict[str, Any] | None) -> dict[str, Any] | None:
-    """The node run whose child a run is."""
-    if up is None or "r" not in up:
-        return None
-    node, item = split_ref(up["n"])
-    parent = {"run": up["r"], "node": node, "attempt": up["a"]}
-    return parent if item is None else parent | {"item": item}
-
-
-def _node(
-    ref: str, values: list[bytes | None], *, is_map: bool, unknown: NodeStatus = NodeStatus.PENDING
-) -> dict[str, Any]:
-    s, a, l, e, p, q, m, x, y, b, r, z, u, t, pd, pt, fr, n, o, ok, bad, dp, ch, am, ad, cf, rd, kr = values  # noqa: E741
-    name, item = split_ref(ref)
-    record: dict[str, Any] = {
-        "name": name, "status": s.decode() if s else str(unknown), "attempt": int(a or 0),
-        "infrastructure_faults": int(l or 0) + (dp.count(b",") + 1 if dp else 0), "epoch": int(e or 0),
-        "step": str(STEPS[int(p) - 1]) if p else None, "seq": int(q) if q else None, "metadata": _json(m),
-        "error": None if s == b"succeeded" else _json(x),
-        "ready": _time(y), "started": _time(r) or _time(b), "ended": _time(z),
-        "waiting_until": _time(u) if s == b"waiting" else None, "stopping": t.decode() if t else None,
-        "progress": {"done": int(pd), "total": int(pt) if pt else None} if pd else None, "failed_records": int(fr or 0),
-        "kept_from": kr.decode() if kr else None,
-    }  # fmt: skip
-    if item is not None:
-        record["item"] = item
-    if ch:
-        record["child"] = ch.decode()
-    if am is not None:
-        record["approval"] = {
-            "message": am.decode(),
-            "since": _time(y),
-            "until": _time(u),
-            "decision": _json(ad),
-        }
-    if rd:
-        record["redo_of"] = rd.decode()
-    if cf:
-        record["cached_from"] = _json(cf)
-    if is_map:
-        count, started, good, failed = int(n or 0), int(o or 0), int(ok or 0), int(bad or 0)
-        live = started - good - failed
-        record["items"] = {
-            "count": count,
-            "pending": count - started,
-            "live": live,
-            "succeeded": good,
-            "failed": failed,
-        }
-    return record
