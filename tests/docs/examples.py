@@ -33,6 +33,7 @@ STATUSES = ("published", "succeeded", "failed", "cancelled")
 WORDS = ("status", "params", "output", "nodes", "executor", "once", "post", "body", "again", "with", "ends")
 FENCE = re.compile(r"^```yaml workflow([^\n]*)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
+ANY_FENCE = re.compile(r"^```(?:yaml|json)[^\n]*\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 WORD = re.compile(r"\s+(?=[a-z]+=)")
 
 
@@ -61,6 +62,20 @@ class Example:
     def json(self, word: str) -> Any:
         """The value of a word as JSON, None where the word is missing."""
         return json.loads(self.words[word]) if word in self.words else None
+
+
+def documents(page: Path) -> list[tuple[str, dict[str, Any]]]:
+    """(`page:line`, document) of what a page prints as YAML or JSON and has nodes: every workflow, run by tests or not."""
+    text = page.read_text("utf-8")
+    found = [
+        (text.count("\n", 0, fence.start()) + 1, yaml.safe_load(fence[1]))
+        for fence in ANY_FENCE.finditer(text)
+    ]
+    return [
+        (f"{page.relative_to(ROOT)}:{line}", document)
+        for line, document in found
+        if isinstance(document, dict) and "nodes" in document
+    ]
 
 
 def read(page: Path) -> list[Example]:

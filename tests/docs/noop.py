@@ -1,6 +1,8 @@
-"""The node type `noop` of the documentation's examples: any config, and its metadata is its config.
+"""The stock node type `noop`, played in this process: an example then takes milliseconds.
 
-Some fields of the config say how it goes:
+tests/nodes/test_noop.py has the real one.
+
+Its metadata is its config, of which some fields say how it goes:
 
 | field | what happens |
 |---|---|
@@ -26,10 +28,6 @@ from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
 from workers.executors.base import Executor, Launch, Report
 
-NOOP = {
-    "name": "noop", "version": 1, "title": "Nothing", "command": ["{python}", "-c", "pass"],
-    "config_schema": {"type": "object"}, "metadata_schema": {"type": "object"},
-}  # fmt: skip
 HOST = "documentation"
 CAPACITY = 200
 HEARTBEAT = 0.02

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import httpx
-import orjson
 import uvicorn
 from pydantic import SecretStr
 
@@ -21,7 +20,7 @@ from app.main import create_app
 from app.settings import Settings
 from app.store.store import Store
 from headrace_nodes import demo
-from tests.docs.noop import NOOP, NoopExecutor
+from tests.docs.noop import NoopExecutor
 from workers.executors.base import Executor, Report
 from workers.executors.process import end_all
 from workers.main import configured_executors
@@ -43,12 +42,9 @@ class Place:
         self._listener = socket.socket()
         self._listener.bind(("127.0.0.1", 0))
         url = f"http://127.0.0.1:{self._listener.getsockname()[1]}"
-        types = folder / "types"
-        types.mkdir()
-        (types / "noop.json").write_bytes(orjson.dumps(NOOP))
         self.settings = Settings(
             redis_url=SecretStr(valkey.url), prefix=f"t-{secrets.token_hex(6)}", api_url=url,
-            bootstrap_key=SecretStr(KEY), node_types=str(types), log_dir=folder / "logs", log_level="critical",
+            bootstrap_key=SecretStr(KEY), log_dir=folder / "logs", log_level="critical",
             data_uri=f"file:{folder}/data", data_roots=str(demo.ROOT),
         )  # fmt: skip
         self.http = httpx.Client(

@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
-from tests.docs.examples import EXAMPLES, PAGES, WORDS, Example, read
+from app.core.spec import parse_workflow
+from app.core.validate import check
+from app.nodetypes_files import NodeTypeFiles
+from app.settings import Settings
+from tests.docs.examples import EXAMPLES, PAGES, WORDS, Example, documents, read
 from tests.docs.place import Place
 
 
@@ -44,6 +50,15 @@ def act(place: Place, run: str, example: Example) -> None:
     place.until(there, lambda: f"{node} is {status}: {place.get(f'/runs/{run}/nodes')}")
     answer = place.http.post(f"/runs/{run}{example.words['post']}", json=example.json("body") or {})
     assert answer.is_success, answer.text
+
+
+@pytest.mark.parametrize(
+    "document", [pytest.param(document, id=name) for page in PAGES for name, document in documents(page)]
+)
+def test_the_document_is_valid_with_the_node_types_that_headrace_dev_has(document: dict[str, Any]):
+    types = NodeTypeFiles.load(Settings()).types.values()
+    catalog = {each.name: each for each in types} | {f"{each.name}@{each.version}": each for each in types}
+    check(parse_workflow(document), catalog)
 
 
 def test_every_fence_of_a_workflow_says_how_it_ends():

@@ -20,6 +20,7 @@ _CLASSES: Final = {
     "image_watermark": "ImageWatermark",
     "catalog_merge": "CatalogMerge",
     "catalog_publish": "CatalogPublish",
+    "noop": "Noop",
 }
 
 
