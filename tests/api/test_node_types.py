@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import httpx
@@ -139,3 +140,11 @@ async def test_the_catalog_takes_a_manifest_that_came_while_the_server_runs(stor
     _manifest(tmp_path)
     await catalogued.bring_in()
     assert "shout@1" in await store.node_types.catalog()
+
+
+async def test_a_key_with_a_prefix_changes_no_type_that_other_workflows_share(
+    api: httpx.AsyncClient, key_for: Callable[..., Awaitable[httpx.AsyncClient]]
+):
+    async with await key_for("admin", prefix="shop") as shop:
+        assert (await shop.put(PATH, json={"image": "resize:1"})).status_code == 403
+    assert (await api.get(PATH)).status_code == 404

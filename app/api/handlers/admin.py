@@ -59,6 +59,9 @@ async def put_node_type(call: Call, api: Api) -> ASGIApp:
     if "command" in body:
         detail = "a process command comes only from manifest files on the server; give an image"
         raise InvalidInput(places=[Place("/command", detail)])
+    principal: Principal = call.principal
+    if principal.prefix:
+        raise Forbidden("Node types are shared with workflows outside the key's prefix.")
     request = read(NodeTypeRequest, body)
     wrong = [
         *check_schema(request.config_schema, "/config_schema"),
