@@ -37,10 +37,17 @@ def read(model: type[M], value: Any) -> M:
         raise InvalidInput(places=places(error, fields)) from None
 
 
+KEY = "[key]"
+"""What pydantic adds to the way to a member whose name is wrong."""
+
+
 def places(error: ValidationError, fields: Collection[str] = ()) -> list[Place]:
     """The places of a validation error of pydantic's. `fields` are those of the body, one of which may have been meant."""
     return [
-        Place(pointer(*each["loc"]), sentence(each, fields if len(each["loc"]) == 1 else ()))
+        Place(
+            pointer(*(part for part in each["loc"] if part != KEY)),
+            sentence(each, fields if len(each["loc"]) == 1 else ()),
+        )
         for each in error.errors(include_url=False, include_input=False)
     ]
 

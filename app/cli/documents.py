@@ -63,9 +63,14 @@ def read_object(path: str) -> dict[str, Any]:
     """A JSON object from a file. Raises MalformedInput for anything else."""
     value = read_document(path)
     if not isinstance(value, dict):
-        raise MalformedInput(
-            f"{'stdin' if path == '-' else path} must hold an object, not {type(value).__name__}"
+        what = (
+            "it is empty"
+            if value is None
+            else "it holds a list"
+            if isinstance(value, list)
+            else "it holds a single value"
         )
+        raise MalformedInput(f"{'stdin' if path == '-' else path} must hold an object: {what}")
     return value
 
 

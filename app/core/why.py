@@ -180,7 +180,8 @@ def _ready(node: NodeDef, record: Record, place: Mapping[str, Any]) -> Iterator[
         text = f"the pool '{lack['pool']}' has {lack['used']} of {lack['slots']} slots taken{kept}"
         yield Reason(Code.POOL, text, record.ready, dict(lack))
     ahead = int(place.get("ahead", 0))
-    text = f"{ahead} node runs go first" if ahead else "waits for a worker with a free place"
+    first = "1 node run goes first" if ahead == 1 else f"{ahead} node runs go first"
+    text = first if ahead else "waits for a worker with a free place"
     members = {name: place[name] for name in ("ahead", "priority") if name in place}
     yield Reason(Code.TURN, text, record.ready, members)
 

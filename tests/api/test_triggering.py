@@ -69,6 +69,8 @@ async def test_a_bad_idempotency_key_is_invalid(api: httpx.AsyncClient, key: str
         ({**GOOD, "priority": "1"}, "/priority"),
         ({**GOOD, "version": 0}, "/version"),
         ({**GOOD, "labels": {"a": 1}}, "/labels/a"),
+        ({**GOOD, "labels": {"": "x"}}, "/labels/"),
+        ({**GOOD, "labels": {"a" * 300: "x"}}, "/labels/" + "a" * 300),
         ({**GOOD, "wrong": 1}, "/wrong"),
         ([], ""),
     ],

@@ -54,9 +54,12 @@ def test_stdin_is_read_for_a_dash(monkeypatch: pytest.MonkeyPatch):
     assert read_object("-") == {"name": "piped"}
 
 
-def test_a_list_is_no_object(tmp_path: Path):
-    with pytest.raises(MalformedInput, match="must hold an object"):
-        read_object(written(tmp_path, "- 1"))
+@pytest.mark.parametrize(
+    ("text", "said"), [("- 1", "it holds a list"), ("", "it is empty"), ("hello", "it holds a single value")]
+)
+def test_what_is_no_object_is_told_in_words(tmp_path: Path, text: str, said: str):
+    with pytest.raises(MalformedInput, match=f"must hold an object: {said}"):
+        read_object(written(tmp_path, text))
 
 
 def test_a_parameter_that_is_json_keeps_its_type():

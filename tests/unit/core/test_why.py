@@ -96,6 +96,7 @@ def test_a_ready_node_names_the_pool_and_who_holds_it_then_its_turn(world):
     assert codes(found) == ["pool", "turn"]
     assert found[0].more["holders"] == lack["holders"]
     assert "7 node runs go first" in found[1].detail
+    assert ask(run, "a", place={"ahead": 1}, placed="a")[0].detail == "1 node run goes first"
 
 
 def test_without_a_worker_and_without_a_durable_store_that_is_said_too(world):
