@@ -175,10 +175,10 @@ class NodeDef:
         """Whether it runs whatever became of the nodes before it, so that `on_failure: fail` leaves it be."""
         return self.join is Join.ALL_DONE and bool(self.needs)
 
-    def wait_ends(self, env: Env, now_ms: int, place: str = "/wait") -> int:
-        """Unix ms at which this WAIT node is over, never before `now_ms`. Raises ExpressionError that names `place`."""
+    def wait_ends(self, env: Env, now_ms: int) -> int:
+        """Unix ms at which this WAIT node is over, never before `now_ms`. Raises ExpressionError that names the place."""
         relative = self.wait_ms is not None
-        place = f"{place}/duration" if relative else f"{place}/until"
+        place = f"nodes/{self.name}/wait/{'duration' if relative else 'until'}"
         template = self.wait_ms if relative else self.wait_until
         value = template.render(env, place) if template else 0
         try:

@@ -75,6 +75,23 @@ def decode_document(raw: bytes) -> Any:
     return value
 
 
+def kind_of(value: Any) -> str:
+    """What a JSON value is, in words for its author: text, a number, a list, an object, true or false, null."""
+    match value:
+        case None:
+            return "null"
+        case bool():
+            return "true or false"
+        case str():
+            return "text"
+        case int() | float():
+            return "a number"
+        case list():
+            return "a list"
+        case _:
+            return "an object"
+
+
 def check_value(value: Any) -> None:
     """Refuse NUL (422, with its pointer) and deep nesting (400)."""
     for path, item, depth in walk(value):

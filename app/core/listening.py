@@ -9,6 +9,7 @@ from typing import Any
 from app.core.cloudevents import Event
 from app.core.effort import WORK, Work
 from app.core.expressions import expression
+from app.core.json_values import kind_of
 from app.errors import ExpressionError
 
 ANY = "*"
@@ -36,9 +37,7 @@ class Listening:
             return True
         found = expression(self.when).evaluate({"event": event, WORK: work or Work()}, "when")
         if not isinstance(found, bool):
-            raise ExpressionError(
-                f"when: true or false is expected, not {type(found).__name__}", place="when"
-            )
+            raise ExpressionError(f"when: true or false is expected, not {kind_of(found)}", place="when")
         return found
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.core import maps, starting
 from app.core.graph import Edge, Join, NodeDef
+from app.core.json_values import kind_of
 from app.core.round import NotLoaded, Round
 from app.core.signals import Signal, SignalKind
 from app.core.states import Ending, NodeStatus
@@ -150,9 +151,7 @@ def _outcome(round_: Round, node: NodeDef, child: NodeDef, edge: Edge) -> str:
 
 def _truth(value: Any, place: str) -> bool:
     if not isinstance(value, bool):
-        raise ExpressionError(
-            f"{place}: a condition must be true or false, and this is {type(value).__name__}"
-        )
+        raise ExpressionError(f"{place}: a condition must be true or false, and this is {kind_of(value)}")
     return value
 
 

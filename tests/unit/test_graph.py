@@ -122,7 +122,7 @@ def test_a_wait_ends_after_its_duration_or_at_its_instant_never_in_the_past(
 
 def test_a_wait_for_something_that_is_no_time_is_an_error_with_its_place() -> None:
     node = graph({"a": {"wait": {"until": "${{ params.at }}"}}}).node("a")
-    with pytest.raises(ExpressionError, match=r"^/wait/until: an instant is RFC 3339"):
+    with pytest.raises(ExpressionError, match=r"^nodes/a/wait/until: an instant is RFC 3339"):
         node.wait_ends({"params": {"at": "soon"}}, 0)
 
 

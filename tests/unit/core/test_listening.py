@@ -61,3 +61,17 @@ def test_only_event_triggers_of_a_document_are_taken():
         [{"schedule": {"name": "s"}}, {"event": {"name": "e", "type": "x.*", "when": "true"}}]
     )
     assert found == [Listening("e", "x.*", "true", None)]
+
+
+@pytest.mark.parametrize(
+    ("when", "said"),
+    [
+        ("event.data.n", "a number"), ("event.data.s", "text"), ("event.data.l", "a list"), ("event.data", "an object"),
+        ("event.data.z", "null"),
+    ],
+)  # fmt: skip
+def test_a_condition_that_is_neither_true_nor_false_is_told_in_words(when: str, said: str):
+    listening = Listening("e", "*", when, None)
+    event: Any = {"data": {"n": 1.5, "s": "yes", "l": [], "z": None}}
+    with pytest.raises(ExpressionError, match=f"when: true or false is expected, not {said}"):
+        listening.wants(event)
