@@ -69,9 +69,8 @@ fmt: setup  ## format the code and mend what lint can mend
 bench: setup  ## measure, print a table and write bench.json
 	$(VENV)/python -m loadtests.bench $(ARGS)
 
-bench-cluster: setup  ## P6, P7, P11 on the cluster of make cluster, which is started where none runs (ARGS="--freeze P6")
-	@$(VENV)/python -m tests.cluster start && $(VENV)/python -m tests.cluster images
-	$(VENV)/python -m loadtests.cluster_rates $(or $(ARGS),--freeze)
+bench-cluster: setup  ## P6, P7, P11 on a cluster that is started for them, if none runs, and stopped (ARGS="--freeze P6")
+	$(VENV)/python -m tests.cluster run -- $(VENV)/python -m loadtests.cluster_rates $(or $(ARGS),--freeze)
 
 jobs: setup  ## 2,000 Jobs on that cluster's simulated nodes while workers are killed (ARGS="--jobs N --seed S")
 	$(VENV)/python -m loadtests.jobs $(ARGS)

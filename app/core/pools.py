@@ -107,9 +107,14 @@ class Waiting(NamedTuple):
     @classmethod
     def parse(cls, text: bytes | str) -> Waiting:
         """Raises ValueError for anything else."""
-        parts = (text.decode() if isinstance(text, bytes) else text).split("|", 5)
-        needs, workflow, priority, since, version, task = parts
-        return cls(Lane(needs, workflow, int(priority)), int(since), int(version), Task.parse(task))
+        needs, workflow, priority, rest = (text.decode() if isinstance(text, bytes) else text).split("|", 3)
+        return cls.within(Lane(needs, workflow, int(priority)), rest)
+
+    @classmethod
+    def within(cls, lane: Lane, text: bytes | str) -> Waiting:
+        """Of what follows its lane in a member of the queue. Raises ValueError for anything else."""
+        since, version, task = (text.decode() if isinstance(text, bytes) else text).split("|", 2)
+        return cls(lane, int(since), int(version), Task.parse(task))
 
 
 @dataclass(slots=True)

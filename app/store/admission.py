@@ -267,7 +267,8 @@ class Admission:
         raw = await self._batcher.call(
             "ZRANGE", self._keys.queue, f"[{text}|", f"({text}}}", "BYLEX", "LIMIT", 0, count
         )
-        return [Waiting.parse(member) for member in raw]
+        own = len(text.encode()) + 1
+        return [Waiting.within(lane, member[own:]) for member in raw]
 
     async def queued(self, count: int = 1000) -> list[Waiting]:
         """What waits, lane by lane."""

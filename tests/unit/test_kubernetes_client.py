@@ -12,6 +12,7 @@ from aiohttp.test_utils import TestServer
 
 from app.settings import Settings
 from workers.executors.kubernetes.client import Cluster, ClusterError
+from workers.executors.kubernetes.protobuf import MAGIC, MEDIA_TYPE, MESSAGES
 
 BODY = b'{"kind":"Job"}'
 
@@ -29,8 +30,9 @@ class Front:
         self.bodies.append(await request.read())
         return self.answer
 
-    def says(self, status: int, text: str, kind: str = "application/json") -> None:
-        self.answer = web.Response(status=status, text=text, content_type=kind)
+    def says(self, status: int, words: str | bytes, kind: str = "application/json") -> None:
+        body = words.encode() if isinstance(words, str) else words
+        self.answer = web.Response(status=status, body=body, content_type=kind)
 
 
 @pytest.fixture
@@ -62,12 +64,28 @@ async def cluster(front: Front, tmp_path: Path) -> AsyncIterator[Cluster]:
 
 
 async def test_a_job_is_sent_as_it_is_and_its_answer_is_asked_to_be_brief(cluster: Cluster, front: Front):
-    front.says(201, '{"kind": "PartialObjectMetadata"}')
+    front.says(201, MAGIC, MEDIA_TYPE)
     await cluster.create_job(BODY)
     (request,) = front.got
     assert (request.method, request.path) == ("POST", "/apis/batch/v1/namespaces/jobs/jobs")
     assert front.bodies == [BODY]
-    assert request.headers["Accept"].startswith("application/json;as=PartialObjectMetadata;")
+    assert request.headers["Accept"].startswith(f"{MEDIA_TYPE};as=PartialObjectMetadata;")
+
+
+async def test_a_server_that_speaks_json_alone_answers_in_json(cluster: Cluster, front: Front):
+    front.says(201, '{"kind": "PartialObjectMetadata"}')
+    await cluster.create_job(BODY)
+    assert front.got[0].headers["Accept"].endswith(",application/json")
+
+
+async def test_a_refusal_says_why_in_the_binary_form_too(cluster: Cluster, front: Front):
+    told = {"message": "it is there", "reason": "AlreadyExists", "code": 409}
+    inner = MESSAGES["Status"](**told).SerializeToString()
+    refused = MAGIC + MESSAGES["Unknown"](typeMeta={"kind": "Status"}, raw=inner).SerializeToString()
+    front.says(409, refused, MEDIA_TYPE)
+    with pytest.raises(ClusterError) as found:
+        await cluster.create_job(BODY)
+    assert (found.value.http_status, found.value.message) == (409, "it is there")
 
 
 @pytest.mark.parametrize(

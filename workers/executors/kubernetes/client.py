@@ -23,15 +23,17 @@ from kubernetes_asyncio.config import ConfigException, load_incluster_config, lo
 from app.errors import HeadraceError, UsageError
 from app.settings import Settings
 from workers.executors.kubernetes.poster import Answer, Poster
-from workers.executors.kubernetes.protobuf import MAGIC, unwrapped
+from workers.executors.kubernetes.protobuf import MAGIC, MEDIA_TYPE, unwrapped
 
 MAX_CONNECTIONS = 250
 LOOK = 0.005
 CLOSING = 400
 """How many looks, so many seconds apart, connections have to go."""
 JSON, MERGE_PATCH = "application/json", "application/merge-patch+json"
-BRIEF = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1,application/json"
-"""What an answer may be that nobody reads: the server then writes the object's metadata alone."""
+BRIEF = ",".join(
+    [*(f"{form};as=PartialObjectMetadata;g=meta.k8s.io;v=v1" for form in (MEDIA_TYPE, JSON)), JSON]
+)
+"""What an answer may be that nobody reads: the object's metadata alone, in the form that costs the server least."""
 UNCHECKED = "?fieldValidation=Ignore"
 """Spares the server to look for names in a Job that it does not know and to warn of them, which nobody reads."""
 CREATED, REDIRECT, NOT_OURS = 201, 300, 502
@@ -206,7 +208,9 @@ class Cluster:
             answer = await (self._poster.post if not self._config.proxy else self._by_proxy)(headers, job)
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise Unreachable(f"the API server does not answer ({type(error).__name__})") from error
-        if answer.status != CREATED or not answer.headers.get("content-type", "").startswith(JSON):
+        if answer.status != CREATED or not answer.headers.get("content-type", "").startswith(
+            (MEDIA_TYPE, JSON)
+        ):
             _checked(answer.status if answer.status >= REDIRECT else NOT_OURS, answer.headers, answer.content)
 
     async def _by_proxy(self, headers: Mapping[str, str], body: bytes) -> Answer:

@@ -49,4 +49,4 @@ class Known:
 
     def leaving(self) -> bool:
         """Whether a pod of it must go and has not ended: how long that takes is looked at."""
-        return any(reasons.leaving(pod) for pod in self.telling())
+        return bool(self.pods) and any(reasons.leaving(pod) for pod in self.telling())

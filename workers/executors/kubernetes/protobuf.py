@@ -8,6 +8,7 @@ their meaning. The envelope is that of the media type application/vnd.kubernetes
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Any
 
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory
@@ -152,5 +153,6 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
     return found
 
 
+@lru_cache(maxsize=1000)
 def _moment(seconds: int) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
