@@ -18,6 +18,8 @@ LEASE = Script("lease")
 ANNOUNCE = Script("announce")
 EXIT = Script("exit")
 
+AT_ONCE = 1000
+"""Submissions that are renewed by one command."""
 HEALTH_MS = 10_000
 """A worker that has not renewed its key for so long is dead."""
 
@@ -105,11 +107,13 @@ class Workers:
         taken = [self._batcher.script(LEASE, [self._keys.launches], [name, self._lease_ms]) for name in raw]
         return [Task.parse(name) for name, reply in zip(raw, taken, strict=True) if await reply == 1]
 
-    async def renew_launches(self, tasks: list[Task]) -> None:
-        """Keep submissions that are under way from being taken over."""
-        if tasks:
-            until = await self.now() + self._lease_ms
-            scores = [value for task in tasks for value in (until, task.encode())]
+    async def renew_launches(self, tasks: list[Task], seconds: float | None = None) -> None:
+        """Keep submissions that are under way from being taken over, for so long, else for the lease of a worker."""
+        if not tasks:
+            return
+        until = await self.now() + (self._lease_ms if seconds is None else round(seconds * 1000))
+        for at in range(0, len(tasks), AT_ONCE):
+            scores = [value for task in tasks[at : at + AT_ONCE] for value in (until, task.encode())]
             await self._batcher.call("ZADD", self._keys.launches, "XX", *scores)
 
     async def launched(self, task: Task, host: str, run_ms: int, record: dict[str, Any]) -> bool:

@@ -135,8 +135,8 @@ class Workers:
         self.asked += 1
         return [self.state for _ in tasks]
 
-    async def renew_launches(self, tasks: list[Task]) -> None:
-        self.renewed = tasks
+    async def renew_launches(self, tasks: list[Task], _seconds: float) -> None:
+        self.renewed += tasks
 
     async def admitted(self, _task: Task) -> int | None:
         return None
@@ -355,6 +355,17 @@ async def test_a_job_that_cannot_be_deleted_holds_up_no_other(post: Post):
         del post.server.refusals[names[0]]
         await post.until(lambda: len(post.server.deleted) == 3)
     assert post.server.deleted == [*names[1:], names[0]]
+
+
+async def test_a_submission_is_kept_at_the_first_look_and_then_now_and_again(post: Post):
+    """Thousands may wait for room in the cluster: to keep them all at each look would be most of what a leader does."""
+    post.workers.state = NodeState(NodeStatus.STARTING, 1, 0, "", launched=False)
+    post.server.lists["jobs"] = [job(1), job(2)]
+    async with post.watching():
+        await post.until(lambda: post.workers.asked > 3)
+        post.server.watches["jobs"].tell({"type": "ADDED", "object": job(3)})
+        await post.until(lambda: task(3) in post.workers.renewed)
+    assert sorted(post.workers.renewed) == [task(1), task(2), task(3)]
 
 
 async def test_a_server_that_has_too_much_to_do_is_asked_once_a_round_and_submissions_are_kept(post: Post):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
 from workers.executors.kubernetes import reasons
@@ -35,6 +36,8 @@ class Known:
     """Too many of its pods were taken away: its end is told, and its Job would go on."""
     over: float | None = None
     """monotonic() when its attempt was first seen to be over."""
+    renewed: float = -inf
+    """monotonic() when its submission was last kept from being taken up by another worker."""
     deleted: bool = False
     lock: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -23,8 +23,9 @@ RECONCILE = 1.0
 """Seconds between looks at what must be stopped, and at what still waits for its pod."""
 AT_ONCE = 500
 """Launches that one such look asks the store about; more take turns."""
-RENEWAL = 2.5
-"""Seconds between renewals of the submissions whose pods do not run yet."""
+RENEWAL, RENEWED_FOR = 10.0, 30.0
+"""Seconds between renewals of the submissions whose pods do not run yet, and for which they are renewed: thousands may wait for
+room in the cluster, and a worker that takes one up finds its Job there."""
 REPEAT = 10.0
 """Seconds after which an end is told again that the store does not know."""
 STRAY = 10.0
@@ -48,7 +49,6 @@ class Stopper:
         self._known = known
         self._judge = judge
         self._turn = 0
-        self._renewed = 0.0
 
     async def run(self) -> None:
         """For ever."""
@@ -64,19 +64,21 @@ class Stopper:
 
         Raises StoreUnavailable, ClusterError.
         """
-        going = [
-            task
-            for task, known in self._known.items()
-            if known.job and not known.told and (known.leaving() or not known.deleted)
-        ]
-        ended = [task for task, known in self._known.items() if known.told]
-        tasks = [*self._some(going, AT_ONCE), *self._some(ended, AT_ONCE // 10)]
         now = monotonic()
-        if going and now - self._renewed > RENEWAL:
-            self._renewed = now
-            await self._store.workers.renew_launches(
-                [task for task in going if not (self._known[task].launched or self._known[task].deleted)]
-            )
+        going: list[Task] = []
+        ended: list[Task] = []
+        due: list[tuple[Task, Known]] = []
+        for task, known in self._known.items():
+            if known.told:
+                ended.append(task)
+            elif known.job and (not known.deleted or known.leaving()):
+                going.append(task)
+                if not (known.launched or known.deleted) and now - known.renewed > RENEWAL:
+                    due.append((task, known))
+        await self._store.workers.renew_launches([task for task, _ in due], RENEWED_FOR)
+        for _, known in due:
+            known.renewed = now
+        tasks = [*self._some(going, AT_ONCE), *self._some(ended, AT_ONCE // 10)]
         if tasks:
             for task, state in zip(tasks, await self._store.workers.states(tasks), strict=True):
                 await self._settle_apart(task, state, now)
