@@ -170,22 +170,21 @@ class Bench:
     # P6 ---------------------------------------------------------------------------------------------------------
 
     async def created(self) -> tuple[float, float, float]:
-        """Jobs per second of both, and of the ratios the median; as harness.in_turn, but each round is A B B A.
+        """Jobs per second of both, medians of rounds A B B A of which the first is not counted, and their ratio.
 
         The API server collects its garbage, a third of its time, at every so many Jobs: with A B A B that can meet the same
-        of the two each time.
+        of the two each time, and what it meets in one round makes that round's own ratio say little.
         """
         rounds: list[tuple[float, float]] = []
         for number in range(ROUNDS + 1):
-            first, *floor, last = [
+            first, *between, last = [
                 await turn()
                 for turn in (self._by_worker, self._by_bare_loop, self._by_bare_loop, self._by_worker)
             ]
             if number:
-                rounds.append((2 * WIDTH / (first + last), 2 * WIDTH / sum(floor)))
-        figures, floors = zip(*rounds, strict=True)
-        ratio = statistics.median(figure / floor for figure, floor in rounds)
-        return statistics.median(figures), statistics.median(floors), ratio
+                rounds.append((2 * WIDTH / (first + last), 2 * WIDTH / sum(between)))
+        figure, floor = (statistics.median(each) for each in zip(*rounds, strict=True))
+        return figure, floor, figure / floor
 
     async def _by_worker(self) -> float:
         """Seconds of one fan-out, from the trigger to the last Job's answer."""
