@@ -84,7 +84,7 @@ async def test_jobs_pods_and_events_read_the_same_in_both_forms(site):
     busybox = site.cluster.image("busybox:1")
     jobs = [
         job("good", busybox, "printf '{\"n\": 1}' > /dev/termination-log"),
-        job("bad", busybox, "exit 3"),
+        job("bad", busybox, "printf 'a\\377\\376b' > /dev/termination-log; exit 3"),
         job("long", busybox, "sleep 1000"),
         job("nowhere", "localhost:1/none:1", "true"),
     ]

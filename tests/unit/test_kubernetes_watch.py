@@ -90,6 +90,13 @@ def test_a_state_without_a_word_is_a_state():
     assert container["state"] == {"running": {}}
 
 
+def test_bytes_that_are_no_text_are_replaced_as_in_json():
+    """What a program leaves as its last message is whatever it wrote."""
+    message = b"\x1a\x04a\xff\xfeb"
+    raw = MAGIC + MESSAGES["Unknown"](typeMeta={"kind": "Status"}, raw=message).SerializeToString()
+    assert unwrapped(raw) == {"kind": "Status", "message": "a\ufffd\ufffdb"}
+
+
 @given(st.lists(st.integers(0, 700), max_size=6))
 @example([1, 2, 3, 4, 5])
 def test_frames_may_come_in_any_pieces(cuts: list[int]):

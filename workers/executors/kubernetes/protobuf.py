@@ -140,17 +140,24 @@ def _plain(name: str, message: Any) -> dict[str, Any]:
     found: dict[str, Any] = dict(_ALWAYS.get(name, ()))
     for field, value in message.ListFields():
         kind = kinds[field.name]
-        if kind in _SCALARS:
+        if kind == "string":
+            found[field.name] = _text(value)
+        elif kind in _SCALARS:
             found[field.name] = value
         elif kind == "Time":
             found[field.name] = _moment(value.seconds)
         elif kind == "map":
-            found[field.name] = dict(value)
+            found[field.name] = {_text(key): _text(each) for key, each in value.items()}
         elif kind.endswith("*"):
             found[field.name] = [_plain(kind[:-1], each) for each in value]
         else:
             found[field.name] = _plain(kind, value)
     return found
+
+
+def _text(value: str | bytes) -> str:
+    """Programs write what they like, and only bytes that are UTF-8 come as text; JSON has the same replaced."""
+    return value if isinstance(value, str) else value.decode(errors="replace")
 
 
 @lru_cache(maxsize=1000)
