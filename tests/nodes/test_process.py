@@ -84,11 +84,12 @@ def test_the_command_of_the_manifest_runs_the_node_to_its_end(serve: Any, tmp_pa
             for line in (tmp_path / "feed.ndjson").read_bytes().splitlines()
         )
     )
-    reads = node.type == "catalog-read"
-    engine = MemoryEngine(
-        config={"uri": "file:feed.ndjson"} if reads else {},
-        inputs={} if reads else {"before": {"uri": "file:feed.ndjson"}},
-    )
+    configs = {
+        "catalog-read": {"uri": "file:feed.ndjson"},
+        "noop": {"count": 3},
+    }  # the others read what comes
+    config = configs.get(node.type, {})
+    engine = MemoryEngine(config=config, inputs={} if config else {"before": {"uri": "file:feed.ndjson"}})
     command = [part.replace("{python}", sys.executable) for part in node.manifest()["command"]]
     environment = {
         "PATH": os.environ["PATH"],
