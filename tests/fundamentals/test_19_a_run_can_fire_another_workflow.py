@@ -23,9 +23,11 @@ async def runs(stage, workflow: str, count: int = 1) -> list[dict[str, Any]]:
 
 
 async def receipts(stage, state: str) -> list[dict[str, Any]]:
+    """The receipts of a state, once there are any; a page may be empty and not the last."""
     async with asyncio.timeout(20):
+        cursor = None
         while True:
-            found, _ = await stage.store.triggers.list(state, 100, None)
+            found, cursor = await stage.store.triggers.list(state, 100, cursor)
             if found:
                 return found
             await asyncio.sleep(0.01)
