@@ -34,7 +34,7 @@ from app.store.nodes import NodeCall, StepReport
 from app.store.store import Store
 from loadtests.cluster_chain import pace
 from loadtests.harness import ROUNDS, Result, fire, in_turn, server, settings_for, show
-from loadtests.on_cluster import namespaced, removed, workers_account
+from loadtests.on_cluster import namespaced, removed, workers_account, workers_rules
 from tests.cluster import processes
 from tests.cluster.layout import KUBECONFIG_VARIABLE, Layout, default_root
 from workers.executors.kubernetes.client import CREATED, JOBS, Cluster, configuration, tls
@@ -119,9 +119,9 @@ class Spent:
         self._rounds.setdefault(what, []).append((mine, valkeys))
 
     def told(self) -> str:
-        """Medians, in microseconds; the first round is not counted."""
+        """Medians, in microseconds; the two turns of the first round are not counted."""
         found = {
-            what: [statistics.median(column) for column in zip(*rounds[1:], strict=True)]
+            what: [statistics.median(column) for column in zip(*rounds[2:], strict=True)]
             for what, rounds in self._rounds.items()
         }
         return ", ".join(
@@ -267,7 +267,7 @@ async def bench(kubeconfig: str) -> AsyncGenerator[Bench]:
         stack.push_async_callback(removed, cluster)
         quota = {"metadata": {"name": "no-pods"}, "spec": {"hard": {"pods": "0"}}}
         await cluster.call("POST", cluster.url("v1", "resourcequotas"), quota)  # Jobs are what is measured
-        account = await workers_account(cluster, kubeconfig, folder)
+        account = await workers_account(cluster, kubeconfig, folder, workers_rules())
         settings = settings.model_copy(update={"kubeconfig": account})
         store = await Store.open(settings)
         stack.push_async_callback(store.close)

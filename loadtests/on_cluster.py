@@ -49,14 +49,20 @@ async def namespaced(cluster: Cluster) -> None:
     await until(account, STARTS_WITHIN)
 
 
-async def workers_account(cluster: Cluster, kubeconfig: str, folder: Path) -> str:
-    """Make the account of workers in the client's namespace, with the Role of k8s/base; its kubeconfig, a file in `folder`.
+def workers_rules() -> list[dict[str, Any]]:
+    """What the Role of the workers in k8s/base allows."""
+    documents = yaml.safe_load_all((REPOSITORY / "k8s" / "base" / "access.yaml").read_text("utf-8"))
+    return next(each["rules"] for each in documents if each["kind"] == "Role")
+
+
+async def workers_account(
+    cluster: Cluster, kubeconfig: str, folder: Path, rules: list[dict[str, Any]]
+) -> str:
+    """Make the account of workers in the client's namespace, with a Role of these rules; its kubeconfig, a file in `folder`.
 
     A pod's token is another way in than an administrator's certificate, which the API server verifies at every request.
     """
     where = {"name": "headrace-worker", "namespace": cluster.namespace}
-    documents = yaml.safe_load_all((REPOSITORY / "k8s" / "base" / "access.yaml").read_text("utf-8"))
-    rules = next(each["rules"] for each in documents if each["kind"] == "Role")
     reference = {"apiGroup": RBAC.partition("/")[0], "kind": "Role", "name": where["name"]}
     subjects = [{"kind": "ServiceAccount", **where}]
     await cluster.call("POST", cluster.url("v1", "serviceaccounts"), {"metadata": where})
@@ -66,7 +72,10 @@ async def workers_account(cluster: Cluster, kubeconfig: str, folder: Path) -> st
     address = cluster.url("v1", "serviceaccounts", where["name"], "token")
     token = (await cluster.call("POST", address, {"spec": {"expirationSeconds": 7200}}))["status"]["token"]
     config = yaml.safe_load(Path(kubeconfig).read_text("utf-8"))
-    config["users"][0]["user"] = {"token": token}
+    context = next(
+        each["context"] for each in config["contexts"] if each["name"] == config["current-context"]
+    )
+    config["users"] = [{"name": context["user"], "user": {"token": token}}]
     path = folder / "worker.kubeconfig"
     path.touch(mode=0o600)
     path.write_text(yaml.safe_dump(config), "utf-8")

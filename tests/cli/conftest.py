@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any, NamedTuple
 from urllib.parse import parse_qsl, urlsplit
 
@@ -109,6 +110,15 @@ def headrace(
         return Ran(code, str(printed.out), str(printed.err))
 
     return run
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headrace: Callable[..., Ran]) -> Path:
+    """An empty directory, and no server."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("HEADRACE_URL", "HEADRACE_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
 
 
 @pytest.fixture

@@ -117,15 +117,6 @@ BOUNDARIES = [
 ]
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headrace) -> Path:
-    """An empty directory, and no server."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("HEADRACE_URL", "HEADRACE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 def write(here: Path, name: str, text: str, sample: str = "{}") -> None:
     (here / f"{name}.py").write_text(text)
     (here / f"{name}.sample.yaml").write_text(sample)

@@ -27,15 +27,6 @@ class Forgetful(Node):
 '''
 
 
-@pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, headrace) -> Path:
-    """An empty directory, and no server."""
-    monkeypatch.chdir(tmp_path)
-    for name in ("HEADRACE_URL", "HEADRACE_API_KEY"):
-        monkeypatch.delenv(name, raising=False)
-    return tmp_path
-
-
 def test_what_init_writes_runs_and_survives_every_crash(here: Path, headrace):
     assert headrace("node", "init", "my_node").code == 0
     ran = headrace("node", "test")

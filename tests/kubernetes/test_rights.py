@@ -7,40 +7,23 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 
 from app.cli.commands.doctor import examine_cluster
-from tests.kubernetes.site import ROOT
-
-WORKER = "headrace-worker"
-
-
-def role() -> dict[str, Any]:
-    documents = yaml.safe_load_all((ROOT / "k8s" / "base" / "access.yaml").read_text("utf-8"))
-    return next(each for each in documents if each["kind"] == "Role")
+from loadtests.on_cluster import workers_account, workers_rules
+from workers.executors.kubernetes.client import Cluster
 
 
 async def as_worker(site, folder: Path, rules: list[dict[str, Any]]) -> str:
     """A service account with these rules in the Jobs' namespace; its kubeconfig."""
-    where = {"name": WORKER, "namespace": site.namespace}
-    binding = {"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "RoleBinding", "metadata": where,
-               "subjects": [{"kind": "ServiceAccount", **where}],
-               "roleRef": {"apiGroup": "rbac.authorization.k8s.io", "kind": "Role", "name": WORKER}}  # fmt: skip
-    account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": where}
-    items = [account, {**role(), "metadata": where, "rules": rules}, binding]
-    await site.kubectl(
-        "apply", "-f", "-", given=json.dumps({"apiVersion": "v1", "kind": "List", "items": items})
-    )
-    token = (await site.kubectl("create", "token", WORKER)).strip()
-    config = yaml.safe_load(await site.kubectl("config", "view", "--raw", "--flatten", "--minify"))
-    config["users"][0]["user"] = {"token": token}
-    path = folder / "worker.kubeconfig"
-    path.write_text(json.dumps(config))
-    return str(path)
+    cluster = await Cluster.open(site.settings)
+    try:
+        return await workers_account(cluster, str(site.cluster.kubeconfig), folder, rules)
+    finally:
+        await cluster.close()
 
 
 async def test_a_worker_with_its_role_alone_runs_archives_cancels_and_cleans_up(site, tmp_path):
-    kubeconfig = await as_worker(site, tmp_path, role()["rules"])
+    kubeconfig = await as_worker(site, tmp_path, workers_rules())
     await site.worker(kubeconfig=kubeconfig, kubernetes_ttl=0)
     run = await site.fire({"type": "shell"}, site.shell("echo hello"))
     assert (await site.ended(run))["status"] == "succeeded"
@@ -58,7 +41,7 @@ async def test_a_worker_with_its_role_alone_runs_archives_cancels_and_cleans_up(
 async def test_doctor_says_which_verb_is_denied_and_what_does_not_work_without_it(
     site, tmp_path, monkeypatch: pytest.MonkeyPatch
 ):
-    rules = [rule for rule in role()["rules"] if rule["resources"] != ["pods/log"]]
+    rules = [rule for rule in workers_rules() if rule["resources"] != ["pods/log"]]
     kubeconfig = await as_worker(site, tmp_path, rules)
     monkeypatch.setenv("HEADRACE_EXECUTORS", "kubernetes")
     monkeypatch.setenv("HEADRACE_KUBECONFIG", kubeconfig)

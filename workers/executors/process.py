@@ -14,7 +14,7 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from time import monotonic
 from typing import Any
 
@@ -42,6 +42,18 @@ CLOCK_SLACK_MS = 50
 def host() -> str:
     """The machine whose processes a worker can see."""
     return socket.gethostname()
+
+
+def environment(own: Mapping[str, str], files: LaunchFiles) -> dict[str, str]:
+    """What a node's process gets: of our own environment nothing but PASSED_ON."""
+    passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    return {
+        **passed,
+        **own,
+        "HEADRACE_OUTPUT": str(files.output),
+        "PYTHONUNBUFFERED": "1",
+        "PYDANTIC_DISABLE_PLUGINS": "__all__",
+    }
 
 
 class ProcessExecutor:
@@ -107,16 +119,9 @@ class ProcessExecutor:
 
     def _spawn(self, files: LaunchFiles, command: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
         files.base.parent.mkdir(parents=True, exist_ok=True)
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
         return subprocess.Popen(
             ["/bin/sh", "-c", SHIM, "headrace-node", str(files.base), *command],
-            env={
-                **environment,
-                **env,
-                "HEADRACE_OUTPUT": str(files.output),
-                "PYTHONUNBUFFERED": "1",
-                "PYDANTIC_DISABLE_PLUGINS": "__all__",
-            },
+            env=environment(env, files),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,

@@ -6,17 +6,16 @@ import asyncio
 import contextlib
 import os
 import signal
-from collections.abc import Mapping
 from pathlib import Path
 from shutil import which
-from typing import Any, Protocol
+from typing import Protocol
 
 from app.core.tasks import Task
 from app.embedded import die_with_parent
 from app.errors import UsageError
 from workers.executors.base import Launch
 from workers.executors.launchfiles import LaunchFiles
-from workers.executors.process import PASSED_ON
+from workers.executors.process import environment
 
 
 class Running(Protocol):
@@ -111,9 +110,3 @@ class Processes:
 def life_of(task: Task, life: int) -> Task:
     """The task whose files and names are those of one process of a launch."""
     return task._replace(launch=life)
-
-
-def environment(own: Mapping[str, str], files: LaunchFiles) -> dict[str, str]:
-    """What a process gets: of ours nothing but what the process executor passes on."""
-    passed: dict[str, Any] = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-    return {**passed, **own, "HEADRACE_OUTPUT": str(files.output), "PYTHONUNBUFFERED": "1"}
